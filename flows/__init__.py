@@ -1,0 +1,1 @@
+"""One flow a file: the order of the steps and nothing else."""

@@ -1,0 +1,43 @@
+"""Canonical JSON of core values: equal values give equal bytes, so records can be compared and digested."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from enum import Enum
+from typing import Any
+
+from infra.core.errors import InputError
+
+
+def plain(value: Any) -> Any:
+    """Turn dataclasses, enums and tuples into what JSON knows. Dataclass fields keep their names.
+
+    Raises:
+        InputError: ``NOT_CANONICAL`` for NaN, infinities and types that have no canonical form.
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: plain(item) for key, item in value.items()}
+    raise InputError("NOT_CANONICAL", f"{value!r} has no canonical form", type(value).__name__, "use plain values")
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, UTF-8, shortest floats that read back the same."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical(value)).hexdigest()

@@ -1,0 +1,155 @@
+"""What there is: sites, their offers, and the datasets that lie at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from infra.core.errors import InputError
+from infra.core.jurisdictions import countries_of, require_country
+from infra.core.pricing import Price
+from infra.core.units import require_number
+
+
+class TrustZone(StrEnum):
+    """How far a site is trusted, from least to most."""
+
+    PUBLIC = "public"
+    PARTNER = "partner"
+    PRIVATE = "private"
+
+    @property
+    def rank(self) -> int:
+        return list(TrustZone).index(self)
+
+
+class Purchase(StrEnum):
+    """How an offer is paid for."""
+
+    OWNED = "owned"
+    ON_DEMAND = "on_demand"
+    SPOT = "spot"
+
+
+class Cluster(StrEnum):
+    """How a pool gets its Dask cluster."""
+
+    ATTACHED = "attached"
+    """A standing Dask cluster; a run gets some of its workers."""
+    LOCAL = "local"
+    """The built-in cloud whose virtual machines are processes on this machine (always simulated)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something that a pool can sell now.
+
+    Attributes:
+        name: Unique within its site.
+        device: Kind of device, for example ``gpu-l4``.
+        capacity: How many devices of it exist.
+        memory_gb: Memory of one device.
+        relative_speed: Throughput of one device against the reference device (1.0).
+        price: Price of one device for one hour, or ``None`` when it is not known: then nothing is placed here.
+        boot_s: Expected time from the request to a usable machine.
+        interruptions_per_hour: Expected reclaims of one device, 0 unless it is spot.
+    """
+
+    name: str
+    purchase: Purchase
+    device: str
+    capacity: int
+    memory_gb: float
+    relative_speed: float
+    price: Price | None
+    boot_s: float = 0.0
+    interruptions_per_hour: float = 0.0
+
+    def __post_init__(self) -> None:
+        where = f"offer {self.name}"
+        require_number(self.capacity, f"{where}: capacity")
+        require_number(self.memory_gb, f"{where}: memory_gb", exclusive=True)
+        require_number(self.relative_speed, f"{where}: relative_speed", exclusive=True)
+        require_number(self.boot_s, f"{where}: boot_s")
+        require_number(self.interruptions_per_hour, f"{where}: interruptions_per_hour")
+        if self.interruptions_per_hour and self.purchase is not Purchase.SPOT:
+            raise InputError(
+                "CONTRADICTORY_OFFER",
+                f"{self.purchase} cannot be interrupted",
+                f"{where}: interruptions_per_hour",
+                "set it to 0 or make the offer spot",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A Prefect work pool at a site, with the offers that it sells."""
+
+    name: str
+    cluster: Cluster
+    offers: tuple[Offer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place with compute, in one jurisdiction and one trust zone.
+
+    Attributes:
+        egress_micro_per_gb: Price of a gigabyte that leaves this site.
+        bandwidth_mbps: Megabits per second in and out of this site.
+        simulated: Whether its devices are local processes that stand for the real ones.
+    """
+
+    name: str
+    jurisdiction: str
+    trust_zone: TrustZone
+    pools: tuple[Pool, ...]
+    egress_micro_per_gb: int = 0
+    bandwidth_mbps: float = 1000.0
+    simulated: bool = False
+
+    def __post_init__(self) -> None:
+        where = f"site {self.name}"
+        require_country(self.jurisdiction, f"{where}: jurisdiction")
+        require_number(self.egress_micro_per_gb, f"{where}: egress_usd_per_gb")
+        require_number(self.bandwidth_mbps, f"{where}: bandwidth_mbps", exclusive=True)
+        names = [offer.name for pool in self.pools for offer in pool.offers]
+        if not names:
+            raise InputError("EMPTY_SITE", "a site without an offer", where, "add a pool with at least one offer")
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError("DUPLICATE_OFFER", f"offer {name!r} stands twice", where, "give each offer its name")
+        for pool in self.pools:
+            if pool.cluster is Cluster.LOCAL and not self.simulated:
+                raise InputError(
+                    "CONTRADICTORY_SITE",
+                    f"pool {pool.name!r} runs local processes",
+                    f"{where}: simulated",
+                    "say simulated: true, or choose a real cluster",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetVersion:
+    """One accepted version of a dataset (or of a published artefact, which is a dataset too).
+
+    Attributes:
+        copies: Names of the sites that hold a copy.
+        residency: Residency tags, see :mod:`infra.core.jurisdictions`.
+        trust_zone: The least trusted zone that may read it.
+    """
+
+    name: str
+    version: str
+    bytes: int
+    copies: tuple[str, ...]
+    residency: tuple[str, ...]
+    trust_zone: TrustZone = TrustZone.PUBLIC
+
+    def __post_init__(self) -> None:
+        where = f"dataset {self.name}@{self.version}"
+        require_number(self.bytes, f"{where}: bytes")
+        for tag in self.residency:
+            countries_of(tag, f"{where}: residency")
+        if not self.residency:
+            raise InputError("NO_RESIDENCY", "no residency tag", where, "write PUBLIC if it may go anywhere")

@@ -1,0 +1,57 @@
+"""A run's attempts: their states, and which of them may publish (invariant I3)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from infra.core.errors import ConflictError
+
+
+class RunState(StrEnum):
+    WAITING = "waiting"
+    ACTIVE = "active"
+    PUBLISHED = "published"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INFEASIBLE = "infeasible"
+    QUARANTINED = "quarantined"
+
+    @property
+    def final(self) -> bool:
+        return self not in (RunState.WAITING, RunState.ACTIVE)
+
+
+class AttemptState(StrEnum):
+    """States of an attempt. Money is reserved until it is settled or expired."""
+
+    RESERVED = "reserved"
+    DISPATCHED = "dispatched"
+    FINISHED = "finished"
+    LOST = "lost"
+    SETTLED = "settled"
+    EXPIRED = "expired"
+
+
+_FOLLOWERS: dict[AttemptState, frozenset[AttemptState]] = {
+    AttemptState.RESERVED: frozenset({AttemptState.DISPATCHED, AttemptState.LOST, AttemptState.EXPIRED}),
+    AttemptState.DISPATCHED: frozenset({AttemptState.FINISHED, AttemptState.LOST, AttemptState.EXPIRED}),
+    AttemptState.FINISHED: frozenset({AttemptState.SETTLED, AttemptState.EXPIRED}),
+    AttemptState.LOST: frozenset({AttemptState.SETTLED, AttemptState.EXPIRED}),
+    AttemptState.SETTLED: frozenset(),
+    AttemptState.EXPIRED: frozenset(),
+}
+
+
+def require_step(before: AttemptState, after: AttemptState, where: str) -> None:
+    """Refuse a step that an attempt's life does not have; staying where it is is always allowed.
+
+    Raises:
+        ConflictError: ``BAD_ATTEMPT_STEP``.
+    """
+    if after is not before and after not in _FOLLOWERS[before]:
+        raise ConflictError("BAD_ATTEMPT_STEP", f"an attempt that is {before} cannot become {after}", where)
+
+
+def may_publish(run: RunState, current_attempt: int, attempt: int, state: AttemptState) -> bool:
+    """Whether this attempt may publish: the run is live, it is the newest attempt, and it has finished."""
+    return not run.final and attempt == current_attempt and state is AttemptState.FINISHED

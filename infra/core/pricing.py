@@ -1,0 +1,81 @@
+"""Prices of devices, with windows of the day in which they differ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from infra.core.errors import InputError
+from infra.core.units import SECONDS_PER_HOUR, require_number
+
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class PriceWindow:
+    """A daily window in UTC in which the base price is multiplied.
+
+    Attributes:
+        start_minute: First minute of the day, 0 to 1439.
+        end_minute: First minute after it; smaller than ``start_minute`` when the window spans midnight.
+        factor: Multiplier of the base price, 0 or more.
+    """
+
+    start_minute: int
+    end_minute: int
+    factor: float
+
+    def __post_init__(self) -> None:
+        require_number(self.factor, "price window: factor")
+        for name, minute in (("start", self.start_minute), ("end", self.end_minute)):
+            if not 0 <= minute < 1440:
+                raise InputError("BAD_WINDOW", f"minute {minute}", f"price window: {name}", "use 0 to 1439")
+        if self.start_minute == self.end_minute:
+            raise InputError("BAD_WINDOW", "the window is empty", "price window", "let it end after its start")
+
+    def holds(self, at: float) -> bool:
+        minute = (at % _DAY_S) / 60.0
+        if self.start_minute < self.end_minute:
+            return self.start_minute <= minute < self.end_minute
+        return minute >= self.start_minute or minute < self.end_minute
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Price of one device for one hour.
+
+    Attributes:
+        micro_per_hour: Base price in micro-dollars.
+        valid_until_at: Instant after which the price is stale and must not be used, or ``None``.
+        windows: Daily windows; where two overlap the first one counts.
+    """
+
+    micro_per_hour: int
+    valid_until_at: float | None = None
+    windows: tuple[PriceWindow, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_number(self.micro_per_hour, "price")
+
+    def factor_at(self, at: float) -> float:
+        return next((window.factor for window in self.windows if window.holds(at)), 1.0)
+
+    def next_change_at(self, at: float) -> float:
+        """The first instant after ``at`` at which some window starts or ends; infinity without windows."""
+        midnight = at - at % _DAY_S
+        edges = [
+            midnight + day * _DAY_S + minute * 60.0
+            for window in self.windows
+            for minute in (window.start_minute, window.end_minute)
+            for day in (0, 1)
+        ]
+        return min((edge for edge in edges if edge > at), default=math.inf)
+
+    def cost(self, start_at: float, seconds: float, devices: int) -> int:
+        """Micro-dollars for ``devices`` from ``start_at`` for ``seconds``, rounded up once at the end."""
+        total, at, end_at = 0.0, start_at, start_at + seconds
+        while at < end_at:
+            until_at = min(end_at, self.next_change_at(at))
+            total += self.micro_per_hour * self.factor_at(at) * devices * (until_at - at) / SECONDS_PER_HOUR
+            at = until_at
+        return math.ceil(total - 1e-6)

@@ -1,0 +1,102 @@
+"""What somebody wants done: the workload request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from infra.core.errors import InputError
+from infra.core.inventory import Purchase, TrustZone
+from infra.core.jurisdictions import countries_of
+from infra.core.units import require_number
+
+
+class WorkKind(StrEnum):
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+    EMBEDDING_REFRESH = "embedding_refresh"
+    BATCH_INFERENCE = "batch_inference"
+    PROBE = "probe"
+    """An empty job: what a run through Headrace costs in itself."""
+
+
+class Fallback(StrEnum):
+    """What may be done when nothing can start at once, besides refusing."""
+
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRef:
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run needs at once.
+
+    Attributes:
+        devices: How many devices, all of one offer.
+        device_kinds: Kinds that will do; empty means any.
+        memory_gb: Least memory of one device.
+    """
+
+    devices: int = 1
+    device_kinds: tuple[str, ...] = ()
+    memory_gb: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number(self.devices, "resources: devices", minimum=1)
+        require_number(self.memory_gb, "resources: memory_gb")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadRequest:
+    """One run's wishes and limits.
+
+    Attributes:
+        units: Amount of work in the kind's own unit: samples × epochs to train, documents to embed, samples to score.
+        deadline_at: Instant by which the result must be there, or ``None``.
+        budget_micro: The most that this run may cost, or ``None`` for whatever the tenant still has.
+        priority: 0 to 100, higher first among those that wait.
+        residency: Tags that restrict the run beyond its datasets' own; empty adds nothing.
+        trust_zone: Least trusted zone that may run it.
+        purchases: Ways of paying that are allowed.
+        checkpointed: Whether an interrupted run goes on from a checkpoint.
+    """
+
+    kind: WorkKind
+    tenant: str
+    datasets: tuple[DatasetRef, ...]
+    units: float
+    resources: Resources = field(default_factory=Resources)
+    deadline_at: float | None = None
+    budget_micro: int | None = None
+    priority: int = 50
+    residency: tuple[str, ...] = ()
+    trust_zone: TrustZone = TrustZone.PUBLIC
+    purchases: tuple[Purchase, ...] = (Purchase.OWNED, Purchase.ON_DEMAND, Purchase.SPOT)
+    checkpointed: bool = True
+    fallbacks: tuple[Fallback, ...] = (Fallback.WAIT,)
+
+    def __post_init__(self) -> None:
+        require_number(self.units, "request: units")
+        if self.deadline_at is not None:
+            require_number(self.deadline_at, "request: deadline_at")
+        if self.budget_micro is not None:
+            require_number(self.budget_micro, "request: budget_usd")
+        if not 0 <= self.priority <= 100:
+            raise InputError("BAD_PRIORITY", f"{self.priority}", "request: priority", "use 0 to 100")
+        if not self.purchases:
+            raise InputError(
+                "NO_PURCHASE", "no way of paying is allowed", "request: purchases", "name at least one of "
+                + ", ".join(Purchase)
+            )
+        for tag in self.residency:
+            countries_of(tag, "request: residency")
+        if len({ref.name for ref in self.datasets}) != len(self.datasets):
+            raise InputError("DUPLICATE_DATASET", "a dataset is named twice", "request: datasets", "name each once")

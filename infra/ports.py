@@ -1,0 +1,332 @@
+"""What the control plane and the sites need from the world. Each port has an in-memory adapter and a contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from infra.core.budget import Balance, EntryKind
+from infra.core.inventory import DatasetVersion, Offer, Site
+from infra.core.lifecycle import AttemptState, RunState
+from infra.core.placement.decision import CostParts, Decision
+from infra.core.placement.snapshot import Snapshot
+from infra.core.trust import PermitClaims
+from infra.core.workload import WorkKind, WorkloadRequest
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One line of the ledger.
+
+    Attributes:
+        sequence: Position, increasing from 1, without gaps that could hide a line.
+        amount_micro: For RESERVE and EXTEND what is added to reserved; for SETTLE what is charged; for EXPIRE what is
+            charged (often 0); SETTLE and EXPIRE give the attempt's whole reservation back. For LIMIT the new limit.
+        parts: For SETTLE and EXPIRE, the charge by part.
+    """
+
+    sequence: int
+    at: float
+    kind: EntryKind
+    tenant: str
+    period: str
+    run_id: str
+    attempt: int
+    amount_micro: int
+    parts: CostParts | None = None
+
+
+class Ledger(Protocol):
+    """Append-only accounts. Every call is one atomic transaction and idempotent for its (run, attempt)."""
+
+    def set_limit(self, tenant: str, period: str, limit_micro: int, at: float) -> Balance:
+        """Open or change an account. Refuses (BudgetError LIMIT_BELOW_COMMITTED) a limit below settled + reserved."""
+
+    def reserve(self, tenant: str, period: str, run_id: str, attempt: int, amount_micro: int, at: float) -> Balance:
+        """Reserve money. BudgetError BUDGET_EXCEEDED when it does not fit; InputError UNKNOWN_TENANT without account.
+
+        Repeating the same reservation is a no-op; with another amount it is ConflictError ALREADY_RESERVED.
+        """
+
+    def extend(self, run_id: str, attempt: int, extension: str, amount_micro: int, at: float) -> Balance:
+        """Add to a reservation; ``extension`` names this extension, so that repeating it is a no-op."""
+
+    def settle(self, run_id: str, attempt: int, parts: CostParts, at: float) -> Balance:
+        """Charge what was used and give the rest back. Never charges more than is reserved (OVER_RESERVATION)."""
+
+    def expire(self, run_id: str, attempt: int, parts: CostParts, at: float) -> Balance:
+        """As settle, for an attempt whose site never reported; ``parts`` is what is known to be used."""
+
+    def reserved_for(self, run_id: str, attempt: int) -> int:
+        """Micro-dollars now reserved for this attempt; 0 when closed or unknown."""
+
+    def balance(self, tenant: str, period: str) -> Balance | None: ...
+
+    def balances(self, period: str | None = None) -> tuple[Balance, ...]:
+        """Accounts sorted by (tenant, period)."""
+
+    def entries(self, tenant: str | None = None, run_id: str | None = None) -> tuple[LedgerEntry, ...]:
+        """Lines in the order of their sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A placed run. ``run_id`` is the flow run's id, with ``:stage`` behind it for a stage of a longer flow."""
+
+    run_id: str
+    flow_run_id: str
+    kind: WorkKind
+    tenant: str
+    state: RunState
+    attempt: int
+    created_at: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """A decision as it was made, in canonical JSON, so that it can be recomputed byte for byte."""
+
+    run_id: str
+    sequence: int
+    decided_at: float
+    request_json: str
+    snapshot_json: str
+    decision_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One try of a run at one site, as the control plane sees it.
+
+    Attributes:
+        expected_finish_at: When the devices are expected back; other decisions plan with it.
+        child_run_id: The site's flow run, once dispatched.
+        metered: What the site measured (seconds by part, bytes), once reported.
+        charged: What was settled.
+    """
+
+    run_id: str
+    attempt: int
+    state: AttemptState
+    site: str
+    pool: str
+    offer: str
+    purchase: str
+    device: str
+    devices: int
+    cap_micro: int
+    permit: PermitClaims
+    started_at: float
+    expected_finish_at: float
+    child_run_id: str | None = None
+    finished_at: float | None = None
+    metered: dict[str, float] | None = None
+    charged: CostParts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The one result of a run."""
+
+    run_id: str
+    attempt: int
+    name: str
+    version: str
+    uri: str
+    manifest_sha256: str
+    published_at: float
+    metrics: dict[str, float]
+
+
+class RunStore(Protocol):
+    """Records of runs, decisions, attempts and publications."""
+
+    def open_run(self, record: RunRecord) -> RunRecord:
+        """Insert the run, or return the one that is already there (same run id)."""
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """A run by its id, or the newest one whose id starts with ``run_id`` (at least 8 characters)."""
+
+    def runs(self, states: Iterable[RunState] = (), limit: int = 100) -> tuple[RunRecord, ...]:
+        """Newest first; all states when none is named."""
+
+    def set_run_state(self, run_id: str, state: RunState, detail: str = "") -> RunRecord:
+        """ConflictError RUN_IS_FINAL when it already ended in another state."""
+
+    def add_decision(
+        self, run_id: str, request: WorkloadRequest, snapshot: Snapshot, decision: Decision
+    ) -> DecisionRecord: ...
+
+    def decisions(self, run_id: str) -> tuple[DecisionRecord, ...]: ...
+
+    def claim_attempt(self, record: AttemptRecord, capacity: int) -> AttemptRecord:
+        """Open the next attempt and take its devices, in one transaction.
+
+        ConflictError CAPACITY_TAKEN when the offer's open attempts would exceed ``capacity`` devices, STALE_ATTEMPT
+        when ``record.attempt`` is not the run's attempt + 1. The run's attempt becomes ``record.attempt`` and its
+        state ACTIVE. Repeating the same claim (same permit id) returns the stored record.
+        """
+
+    def update_attempt(self, run_id: str, attempt: int, state: AttemptState, **changes: Any) -> AttemptRecord:
+        """Take a step of the attempt's life (see lifecycle.require_step) and set fields."""
+
+    def attempts(self, run_id: str) -> tuple[AttemptRecord, ...]: ...
+
+    def open_attempts(self) -> tuple[AttemptRecord, ...]:
+        """Attempts that are neither settled nor expired, oldest first. Those hold devices while RESERVED/DISPATCHED."""
+
+    def publish(self, publication: Publication) -> Publication:
+        """Publish once per run. Returns the stored one when this attempt already published.
+
+        ConflictError FENCED when lifecycle.may_publish says no.
+        """
+
+    def publication(self, run_id: str) -> Publication | None: ...
+
+
+class Catalog(Protocol):
+    """Accepted and quarantined dataset versions, published artefacts among them, and arrivals."""
+
+    def accept(self, version: DatasetVersion, uri: str, manifest_sha256: str, at: float) -> None:
+        """Idempotent for equal content; ConflictError VERSION_EXISTS when the manifest differs."""
+
+    def quarantine(self, name: str, version: str, uri: str, report: dict[str, Any], at: float) -> None: ...
+
+    def find(self, name: str, version: str) -> CatalogEntry | None:
+        """``version`` may be ``latest``: the newest accepted one."""
+
+    def versions(self, name: str | None = None) -> tuple[CatalogEntry, ...]:
+        """Newest first."""
+
+    def claim_arrival(self, dataset: str, version: str, content_sha256: str, flow_run_id: str) -> bool:
+        """True for the first flow run that claims this arrival, and for that one again; False for all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """A dataset version with where it lies; ``report`` is set when it is quarantined."""
+
+    version: DatasetVersion
+    uri: str
+    manifest_sha256: str
+    recorded_at: float
+    quarantined: bool = False
+    report: dict[str, Any] | None = None
+
+
+class History(Protocol):
+    """Past runs, from which rates are learnt."""
+
+    def add(self, observation: Observation) -> None:
+        """Idempotent for its (run, attempt)."""
+
+    def observations(self, limit_per_kind: int = 200) -> tuple[Observation, ...]:
+        """Newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    run_id: str
+    attempt: int
+    kind: WorkKind
+    site: str
+    offer: str
+    device: str
+    devices: int
+    units: float
+    run_s: float
+    boot_s: float
+    at: float
+
+
+class ObjectStore(Protocol):
+    """Bytes by key under one root. Keys are relative, with ``/`` between parts; ``..`` is refused."""
+
+    uri: str
+
+    def put(self, key: str, data: bytes) -> None:
+        """Whole or not at all: a reader never sees a part."""
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """As put, only when the key does not exist; False when it does."""
+
+    def get(self, key: str) -> bytes:
+        """UnavailableError NOT_FOUND when there is none."""
+
+    def exists(self, key: str) -> bool: ...
+
+    def list(self, prefix: str) -> list[str]:
+        """Keys under the prefix, sorted."""
+
+    def size(self, key: str) -> int: ...
+
+    def delete(self, key: str) -> None:
+        """No error when there is none."""
+
+
+class PermitSigner(Protocol):
+    def sign(self, claims: PermitClaims) -> str:
+        """A compact JWS (EdDSA, Ed25519)."""
+
+
+class PermitVerifier(Protocol):
+    def verify(self, token: str) -> PermitClaims:
+        """Claims of an authentic permit; RefusedError PERMIT_MALFORMED or PERMIT_FORGED otherwise. Checks no times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A cluster's right to exist.
+
+    Attributes:
+        ends_at: Hard end of life; every machine of the cluster ends itself then, whoever is still alive.
+    """
+
+    id: str
+    run_id: str
+    attempt: int
+    site: str
+    pool: str
+    offer: str
+    devices: int
+    cap_micro: int
+    opened_at: float
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAddress:
+    """How a client reaches a cluster. The three paths are PEM files for mutual TLS.
+
+    Attributes:
+        workers: Names of the Dask workers that this lease may use; empty means all.
+    """
+
+    scheduler: str
+    ca_file: str
+    cert_file: str
+    key_file: str
+    workers: tuple[str, ...] = ()
+
+
+class ClusterProvider(Protocol):
+    """Opens and closes clusters for leases. Closing twice, or an unknown lease, is no error."""
+
+    def open(self, lease: Lease, offer: Offer, site: Site) -> ClusterAddress:
+        """Block until ``lease.devices`` Dask workers are up.
+
+        Raises:
+            UnavailableError: CLUSTER_START_FAILED; everything that was started is gone again.
+        """
+
+    def close(self, lease_id: str) -> None: ...
+
+    def leases(self) -> tuple[str, ...]:
+        """Ids of leases for which something still exists."""
