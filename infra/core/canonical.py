@@ -41,3 +41,8 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """SHA-256 of the canonical JSON, in hexadecimal."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def run_key(run_id: str) -> str:
+    """A run id as one part of an object-store key: stages (``flow-run:stage``) are joined with ``--``."""
+    return run_id.replace(":", "--")
