@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -162,7 +163,8 @@ class RunStore(Protocol):
 
     def add_decision(
         self, run_id: str, request: WorkloadRequest, snapshot: Snapshot, decision: Decision
-    ) -> DecisionRecord: ...
+    ) -> DecisionRecord:
+        """Append a decision as canonical JSON. Repeating the same one returns the stored record."""
 
     def decisions(self, run_id: str) -> tuple[DecisionRecord, ...]: ...
 
@@ -183,7 +185,7 @@ class RunStore(Protocol):
         """Attempts that are neither settled nor expired, oldest first. Those hold devices while RESERVED/DISPATCHED."""
 
     def publish(self, publication: Publication) -> Publication:
-        """Publish once per run. Returns the stored one when this attempt already published.
+        """Publish once per run; the run becomes PUBLISHED with it. Returns the stored one when this attempt published.
 
         ConflictError FENCED when lifecycle.may_publish says no.
         """
@@ -195,12 +197,28 @@ class Catalog(Protocol):
     """Accepted and quarantined dataset versions, published artefacts among them, and arrivals."""
 
     def accept(self, version: DatasetVersion, uri: str, manifest_sha256: str, at: float) -> None:
-        """Idempotent for equal content; ConflictError VERSION_EXISTS when the manifest differs."""
+        """Idempotent for equal content; ConflictError VERSION_EXISTS when the manifest differs.
 
-    def quarantine(self, name: str, version: str, uri: str, report: dict[str, Any], at: float) -> None: ...
+        Accepting it again with other ``copies`` adds those sites to the ones that hold a copy.
+        """
+
+    def quarantine(
+        self,
+        name: str,
+        version: str,
+        uri: str,
+        report: dict[str, Any],
+        at: float,
+        described: DatasetVersion | None = None,
+    ) -> None:
+        """Record a version that broke its contract. An accepted version of the same name stays what it is.
+
+        ``described`` says its size and residency; without it they are those of the newest accepted version
+        (InputError NO_RESIDENCY when there is none). Repeating it replaces the report.
+        """
 
     def find(self, name: str, version: str) -> CatalogEntry | None:
-        """``version`` may be ``latest``: the newest accepted one."""
+        """The accepted version, else the quarantined one. ``version`` may be ``latest``: the newest accepted one."""
 
     def versions(self, name: str | None = None) -> tuple[CatalogEntry, ...]:
         """Newest first."""
@@ -244,6 +262,35 @@ class Observation:
     run_s: float
     boot_s: float
     at: float
+
+
+class ControlStore(Protocol):
+    """The control plane's database: the four stores, and transactions that span them.
+
+    Each call of a store is a transaction by itself. Inside ``with store.transaction():`` the calls of this thread
+    join one: all of them are kept, or, when an exception leaves the block, none. So a claim of devices and its
+    reservation of money stand or fall together::
+
+        with database.transaction():
+            attempt = database.runs.claim_attempt(record, capacity)
+            database.ledger.reserve(tenant, period, run_id, attempt.attempt, cap_micro, now_at)
+
+    A call that fails inside the block undoes its own writes, so the block may handle its error and go on. There is one
+    writer at a time: keep such blocks short, and neither wait nor call other services in them.
+    """
+
+    ledger: Ledger
+    runs: RunStore
+    catalog: Catalog
+    history: History
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All writes of the block, or none. Blocks may be nested; the outermost one commits."""
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Reads of the block see the database as of one instant; writes are refused with RuntimeError."""
+
+    def close(self) -> None: ...
 
 
 class ObjectStore(Protocol):
