@@ -1,0 +1,36 @@
+"""What the record store keeps of a decision: its request, its snapshot and itself, losslessly."""
+
+from __future__ import annotations
+
+from infra.core.placement.decision import Decision
+from infra.core.placement.snapshot import Snapshot
+from infra.core.workload import WorkloadRequest
+from infra.documents.codec import read_record
+from infra.documents.files import parse_json
+
+
+def request_from_json(text: str | bytes, where: str = "request record") -> WorkloadRequest:
+    """The request of its canonical JSON: ``canonical(request_from_json(text)) == text``.
+
+    Raises:
+        InputError: with the dotted path of what is wrong.
+    """
+    return read_record(WorkloadRequest, parse_json(text, where), where)
+
+
+def snapshot_from_json(text: str | bytes, where: str = "snapshot record") -> Snapshot:
+    """The snapshot of its canonical JSON: ``canonical(snapshot_from_json(text)) == text``.
+
+    Raises:
+        InputError: with the dotted path of what is wrong.
+    """
+    return read_record(Snapshot, parse_json(text, where), where)
+
+
+def decision_from_json(text: str | bytes, where: str = "decision record") -> Decision:
+    """The decision of its canonical JSON: ``canonical(decision_from_json(text)) == text``.
+
+    Raises:
+        InputError: with the dotted path of what is wrong.
+    """
+    return read_record(Decision, parse_json(text, where), where, signed=True)

@@ -1,0 +1,184 @@
+"""Workload requests as people write them: YAML or JSON in dollars, gigabytes and ISO times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from infra.core.errors import InputError
+from infra.core.inventory import DatasetVersion, Purchase, TrustZone
+from infra.core.units import instant, iso, micro_from_usd
+from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, WorkloadRequest
+from infra.documents.fields import Count, Document, Duration, Instant, Name, Number, Usd, duration_s
+from infra.documents.files import display, parse_yaml, read_tree
+from infra.documents.problems import join, located, unknown, validated
+
+LATEST = "latest"
+VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+
+class DatasetRefDocument(Document):
+    """A dataset version; may also be written as one text, ``name@version``."""
+
+    name: Name = Field(description="Name of the dataset.")
+    version: str = Field(LATEST, pattern=VERSION_PATTERN, description="Its version; latest is the newest accepted one.")
+
+
+class WorkDocument(Document):
+    """How much is to be done."""
+
+    units: Number = Field(
+        description="Amount in the kind's unit. training: samples x epochs; evaluation and batch_inference: samples; "
+        "embedding_refresh: documents; probe: 1."
+    )
+
+
+class ResourcesDocument(Document):
+    """What the run needs at once."""
+
+    devices: Count = Field(1, description="How many devices, all of one offer; at least 1.")
+    device_kinds: tuple[Name, ...] = Field((), description="Kinds of device that will do; empty means any.")
+    memory_gb: Number = Field(0.0, description="Least memory of one device in gigabytes.")
+
+
+class RequestDocument(Document):
+    """One run's wishes and limits."""
+
+    kind: WorkKind = Field(description="What is to be done.")
+    tenant: Name = Field(description="Who pays.")
+    datasets: tuple[DatasetRefDocument, ...] = Field(
+        (), description="Dataset versions that it reads, each {name, version} or the text name@version."
+    )
+    work: WorkDocument = Field(description="How much is to be done.")
+    resources: ResourcesDocument = Field(ResourcesDocument(), description="What the run needs at once.")
+    deadline: Instant | None = Field(
+        None, description="ISO 8601 instant with a zone by which the result must be there."
+    )
+    deadline_in: Duration | None = Field(
+        None, description="The same, counted from now (from the snapshot's instant): 30m, 1h30m, 45s, PT30M."
+    )
+    budget_usd: Usd | None = Field(None, description="The most it may cost in USD; null: what the tenant still has.")
+    priority: Count = Field(50, description="0 to 100; higher first among those that wait.")
+    residency: tuple[str, ...] = Field(
+        (), description="Tags that restrict the run beyond its datasets' own: ISO 3166-1 codes, EU, EEA, PUBLIC, ..."
+    )
+    trust_zone: TrustZone = Field(TrustZone.PUBLIC, description="Least trusted zone that may run it.")
+    purchases: tuple[Purchase, ...] = Field(tuple(Purchase), description="Ways of paying that are allowed.")
+    checkpointed: bool = Field(True, strict=True, description="Whether an interrupted run goes on from a checkpoint.")
+    fallbacks: tuple[Fallback, ...] = Field(
+        tuple(Fallback), description="What may be done when nothing can start at once; empty: only run now or refuse."
+    )
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _split_texts(cls, value: object) -> object:
+        if not isinstance(value, list | tuple):
+            return value
+        return [_split(item) if isinstance(item, str) else item for item in value]
+
+    def to_core(self, now_at: float, where: str) -> WorkloadRequest:
+        """The core value.
+
+        Args:
+            now_at: What ``deadline_in`` counts from, and what a deadline must lie after.
+
+        Raises:
+            InputError: ``CONTRADICTORY_REQUEST``, ``DEADLINE_PAST`` and what core says of its fields.
+        """
+        renamed = {"budget_micro": "budget_usd", "deadline_at": "deadline"}
+        with located(where, "resources"):
+            resources = Resources(self.resources.devices, self.resources.device_kinds, self.resources.memory_gb)
+        _refuse_twice(self.purchases, where, "purchases")
+        _refuse_twice(self.residency, where, "residency")
+        _refuse_twice(self.fallbacks, where, "fallbacks")
+        deadline_at = self._deadline_at(now_at, where)
+        with located(where, renamed=renamed):
+            return WorkloadRequest(
+                kind=self.kind,
+                tenant=self.tenant,
+                datasets=tuple(DatasetRef(ref.name, ref.version) for ref in self.datasets),
+                units=self.work.units,
+                resources=resources,
+                deadline_at=deadline_at,
+                budget_micro=None if self.budget_usd is None else micro_from_usd(self.budget_usd),
+                priority=self.priority,
+                residency=self.residency,
+                trust_zone=self.trust_zone,
+                purchases=self.purchases,
+                checkpointed=self.checkpointed,
+                fallbacks=self.fallbacks,
+            )
+
+    def _deadline_at(self, now_at: float, where: str) -> float | None:
+        if self.deadline is not None and self.deadline_in is not None:
+            raise InputError(
+                "CONTRADICTORY_REQUEST", "deadline and deadline_in", join(where, "deadline_in"), "give one of the two"
+            )
+        if self.deadline_in is not None:
+            return now_at + duration_s(self.deadline_in)
+        if self.deadline is None:
+            return None
+        deadline_at = instant(self.deadline)
+        if deadline_at <= now_at:
+            raise InputError(
+                "DEADLINE_PAST",
+                f"{self.deadline} is not after now ({iso(now_at)})",
+                join(where, "deadline"),
+                "give a later deadline, or none",
+            )
+        return deadline_at
+
+
+def _split(text: str) -> dict[str, str]:
+    name, at, version = text.partition("@")
+    return {"name": name, "version": version} if at else {"name": name}
+
+
+def _refuse_twice(values: tuple[str, ...], where: str, path: str) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise InputError(
+                "DUPLICATE_VALUE", f"{value} stands twice", join(where, f"{path}[{index}]"), "name each once"
+            )
+
+
+def load_request(source: str | Path, now_at: float) -> WorkloadRequest:
+    """A workload request from a file, or from YAML or JSON text (any ``str`` with a line break or a brace is text).
+
+    Args:
+        source: A path, or the text itself.
+        now_at: Epoch seconds that ``deadline_in`` counts from; a deadline before it is refused.
+
+    Raises:
+        InputError: with the file and the dotted path of what is wrong.
+    """
+    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
+        where, tree = "request", parse_yaml(source, "request")
+    else:
+        path = Path(source)
+        where, tree = display(path), read_tree(path)
+    return validated(RequestDocument, tree, where).to_core(now_at, where)
+
+
+def with_versions(request: WorkloadRequest, datasets: tuple[DatasetVersion, ...]) -> WorkloadRequest:
+    """The request with each ``latest`` replaced by the first listed version of that dataset.
+
+    Args:
+        datasets: Known versions, newest first, as a snapshot lists them.
+
+    Raises:
+        InputError: ``UNKNOWN_DATASET`` when no version of a dataset is known.
+    """
+    refs = []
+    for index, ref in enumerate(request.datasets):
+        version = ref.version
+        if version == LATEST:
+            known = next((dataset.version for dataset in datasets if dataset.name == ref.name), None)
+            if known is None:
+                names = sorted({dataset.name for dataset in datasets})
+                raise unknown("UNKNOWN_DATASET", "known dataset", ref.name, names, f"request: datasets[{index}]")
+            version = known
+        refs.append(DatasetRef(ref.name, version))
+    return replace(request, datasets=tuple(refs))
