@@ -5,7 +5,7 @@ permit signing key and everybody's public keys. ``SiteSettings`` belongs to a si
 directory and key, the permit *public* key, the object store and the Prefect API, and nothing else.
 
 Environment: ``HEADRACE_HOME`` (default ``./.headrace``), ``HEADRACE_DATABASE_URL``, ``HEADRACE_STORE_URL``,
-``HEADRACE_CONTROL_SITE``, ``HEADRACE_CONFIG_DIR`` (``sites/``, ``policies/``, ``tenants.yaml``),
+``HEADRACE_CONTROL_SITE``, ``HEADRACE_CONFIG`` (``sites/``, ``policies/``, ``tenants.yaml``),
 ``HEADRACE_CONTRACTS_DIR``, ``HEADRACE_PERMIT_KEY_FILE``, ``HEADRACE_TRUST_DIR``; for a site ``HEADRACE_SITE``,
 ``HEADRACE_SITE_DIR``, ``HEADRACE_SITE_KEY_FILE``, ``HEADRACE_PERMIT_PUBLIC_KEY_FILE``.
 """
@@ -72,7 +72,7 @@ class SiteSettings:
             "HEADRACE_SITE_KEY_FILE": str(self.key_file),
             "HEADRACE_PERMIT_PUBLIC_KEY_FILE": str(self.permit_public_key_file),
             "HEADRACE_STORE_URL": self.store_url,
-            "HEADRACE_CONFIG_DIR": str(self.config_dir),
+            "HEADRACE_CONFIG": str(self.config_dir),
         }
 
     @classmethod
@@ -94,7 +94,7 @@ class SiteSettings:
             key_file=Path(need("HEADRACE_SITE_KEY_FILE")).absolute(),
             permit_public_key_file=Path(need("HEADRACE_PERMIT_PUBLIC_KEY_FILE")).absolute(),
             store_url=need("HEADRACE_STORE_URL"),
-            config_dir=Path(environ.get("HEADRACE_CONFIG_DIR") or PACKAGE_DIR).absolute(),
+            config_dir=Path(environ.get("HEADRACE_CONFIG") or PACKAGE_DIR).absolute(),
         )
 
 
@@ -129,7 +129,7 @@ class Settings:
             database_url=environ.get("HEADRACE_DATABASE_URL") or f"sqlite:///{home / 'headrace.db'}",
             store_url=environ.get("HEADRACE_STORE_URL") or f"file://{home / 'store'}",
             control_site=environ.get("HEADRACE_CONTROL_SITE") or DEFAULT_CONTROL_SITE,
-            config_dir=Path(environ.get("HEADRACE_CONFIG_DIR") or PACKAGE_DIR).absolute(),
+            config_dir=Path(environ.get("HEADRACE_CONFIG") or PACKAGE_DIR).absolute(),
             contracts_dir=Path(environ.get("HEADRACE_CONTRACTS_DIR") or REPOSITORY_DIR / "data_contracts").absolute(),
             permit_key_file=Path(environ.get("HEADRACE_PERMIT_KEY_FILE") or home / "keys" / "permit.pem").absolute(),
             trust_dir=Path(environ.get("HEADRACE_TRUST_DIR") or home / "keys" / "sites").absolute(),
@@ -197,7 +197,7 @@ class Settings:
             "HEADRACE_DATABASE_URL": self.database_url,
             "HEADRACE_STORE_URL": self.store_url,
             "HEADRACE_CONTROL_SITE": self.control_site,
-            "HEADRACE_CONFIG_DIR": str(self.config_dir),
+            "HEADRACE_CONFIG": str(self.config_dir),
             "HEADRACE_CONTRACTS_DIR": str(self.contracts_dir),
             "HEADRACE_PERMIT_KEY_FILE": str(self.permit_key_file),
             "HEADRACE_TRUST_DIR": str(self.trust_dir),
