@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from infra.core.errors import InputError
 from infra.core.units import instant, micro_from_usd
@@ -35,12 +35,6 @@ def _money(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST / 1e6:
         raise InputError("BAD_MONEY", f"{short(value)} is not an amount", "", "give a finite amount in USD, 0 or more")
     micro_from_usd(value)
-    return value
-
-
-def _positive(value: float) -> float:
-    if value <= 0:
-        raise InputError("BAD_NUMBER", f"{short(value)} is not allowed", "", "give a finite number above 0")
     return value
 
 
@@ -99,16 +93,15 @@ def _minute(value: Any) -> Any:
     return value
 
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A name that can be part of a key, a pool and an address."""
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
-Number = Annotated[float, BeforeValidator(_number), Field(ge=0)]
-Positive = Annotated[
-    float, BeforeValidator(_number), AfterValidator(_positive), Field(json_schema_extra={"exclusiveMinimum": 0})
-]
-Count = Annotated[int, BeforeValidator(_number), Field(strict=True, ge=0, le=1_000_000)]
-Usd = Annotated[float, BeforeValidator(_money), Field(ge=0)]
-Instant = Annotated[str, BeforeValidator(_instant), Field(json_schema_extra={"format": "date-time"})]
-Duration = Annotated[str, BeforeValidator(_duration), Field(json_schema_extra={"examples": ["30m", "1h30m", "PT30M"]})]
-MinuteOfDay = Annotated[str, BeforeValidator(_minute), Field(json_schema_extra={"pattern": _MINUTE.pattern})]
+# Constraints stand before the functions, so that they reach the JSON schema under its own keywords.
+Number = Annotated[float, Field(ge=0), BeforeValidator(_number)]
+Positive = Annotated[float, Field(gt=0), BeforeValidator(_number)]
+Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000), BeforeValidator(_number)]
+Usd = Annotated[float, Field(ge=0), BeforeValidator(_money)]
+Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}), BeforeValidator(_instant)]
+Duration = Annotated[str, Field(json_schema_extra={"examples": ["30m", "1h30m", "PT30M"]}), BeforeValidator(_duration)]
+MinuteOfDay = Annotated[str, Field(json_schema_extra={"pattern": _MINUTE.pattern}), BeforeValidator(_minute)]

@@ -73,7 +73,12 @@ def validated(model: type[Model], value: Any, where: str) -> Model:
         # A misspelt key is told before the key that is missing because of it.
         problems = sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
         first = _input_error(model, problems[0], where)
-        others = sorted({dotted(_names(item["loc"])) for item in problems[1:]} - {dotted(_names(problems[0]["loc"]))})
+        paths = [dotted(_names(item["loc"])) for item in problems]
+        # A list with a bad item is also reported as too short: the item says it better.
+        others = sorted(
+            {path for path in paths[1:] if not any(other.startswith(path) for other in paths if other != path)}
+        )
+        others = [path for path in others if path != paths[0]]
         if others:
             first = InputError(
                 first.code, f"{first.problem} (also wrong: {', '.join(others)})", first.where, first.remedy
@@ -142,6 +147,6 @@ def _input_error(model: type[BaseModel], problem: Any, where: str) -> InputError
     if kind.startswith(("float", "int", "greater", "less", "finite")):
         return InputError("BAD_NUMBER", f"{short(value)}: {problem['msg']}", place, "give a finite number in its range")
     if kind == "string_pattern_mismatch":
-        remedy = "use small letters, digits and hyphens, beginning with a letter or digit"
+        remedy = "use letters, digits, dot, hyphen and underscore, beginning with a letter or digit"
         return InputError("BAD_NAME", f"{short(value)} is not a name", place, remedy)
     return InputError("BAD_TYPE", f"{problem['msg']}, not {_kind(value)}", place, "see docs/formats.md")

@@ -1,0 +1,91 @@
+"""JSON schemas of all formats. The files in ``infra/schemas`` are written from here: ``python -m infra.documents.schemas``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from infra.core.placement.decision import Decision
+from infra.core.placement.snapshot import Snapshot
+from infra.core.workload import WorkloadRequest
+from infra.documents.answer import DecisionAnswer
+from infra.documents.fields import NAME_PATTERN
+from infra.documents.policy import PolicyDocument
+from infra.documents.policy_cases import CasesDocument
+from infra.documents.problems import unknown
+from infra.documents.rates import RatesDocument
+from infra.documents.record_schema import record_schema
+from infra.documents.request import VERSION_PATTERN, RequestDocument
+from infra.documents.sites import SiteDocument
+from infra.documents.tenants import TenantsDocument
+
+SCHEMA_DIRECTORY = Path(__file__).resolve().parent.parent / "schemas"
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def _model(model: type[BaseModel]) -> Callable[[], dict[str, Any]]:
+    return lambda: model.model_json_schema(by_alias=True)
+
+
+def _request() -> dict[str, Any]:
+    schema = RequestDocument.model_json_schema(by_alias=True)
+    # The model sees datasets only after texts were split; people may write either form.
+    schema["properties"]["datasets"]["items"] = {
+        "anyOf": [
+            {"$ref": "#/$defs/DatasetRefDocument"},
+            {"type": "string", "pattern": f"{NAME_PATTERN[:-1]}(@{VERSION_PATTERN[1:-1]})?$"},
+        ]
+    }
+    schema["not"] = {
+        "required": ["deadline", "deadline_in"],
+        "properties": {"deadline": {"type": "string"}, "deadline_in": {"type": "string"}},
+    }
+    return schema
+
+
+_SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+    "site": ("A site file", _model(SiteDocument)),
+    "request": ("A workload request", _request),
+    "snapshot": ("A snapshot of the world", lambda: record_schema(Snapshot)),
+    "policy": ("A policy file", _model(PolicyDocument)),
+    "policy-cases": ("The cases beside a policy", _model(CasesDocument)),
+    "tenants": ("The tenants file", _model(TenantsDocument)),
+    "rates": ("The rates file", _model(RatesDocument)),
+    "decision": ("The answer of headrace place --json", _model(DecisionAnswer)),
+    "request-record": ("The request as it is recorded", lambda: record_schema(WorkloadRequest)),
+    "decision-record": ("The decision as it is recorded", lambda: record_schema(Decision, signed=True)),
+}
+SCHEMA_NAMES = tuple(_SCHEMAS)
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON schema (2020-12) of a format.
+
+    Raises:
+        InputError: ``UNKNOWN_SCHEMA``, with the names.
+    """
+    if name not in _SCHEMAS:
+        raise unknown("UNKNOWN_SCHEMA", "schema", name, SCHEMA_NAMES, "schema")
+    title, build = _SCHEMAS[name]
+    body = build()
+    body.pop("title", None)
+    return {"$schema": _DIALECT, "$id": f"urn:headrace:schema:{name}", "title": title, **body}
+
+
+def schema_text(name: str) -> str:
+    """The schema as its file holds it."""
+    return json.dumps(schema(name), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_schemas(directory: Path = SCHEMA_DIRECTORY) -> None:
+    """Write all schema files."""
+    for name in SCHEMA_NAMES:
+        (directory / f"{name}.schema.json").write_text(schema_text(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_schemas()
