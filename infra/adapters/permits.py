@@ -1,0 +1,140 @@
+"""Permits as Ed25519 JWS: the control plane signs them, a site verifies them with the public key alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from infra.adapters.signing_keys import (
+    BadSignatureError,
+    create_key_pair,
+    load_private_key,
+    load_public_key,
+    open_document,
+    sign_document,
+)
+from infra.core.canonical import plain
+from infra.core.errors import RefusedError
+from infra.core.inventory import TrustZone
+from infra.core.trust import PermitClaims, PermittedDataset
+
+__all__ = ["PermitSigner", "PermitVerifier", "create_key_pair"]
+
+PERMIT_TYPE = "headrace-permit+jwt"
+_TEXTS = ("id", "run_id", "site", "pool", "offer", "work_sha256")
+_COUNTS = ("attempt", "devices", "cap_micro")
+_TIMES = ("issued_at", "expires_at")
+_FIELDS = frozenset(PermitClaims.__dataclass_fields__)
+_DATASET_FIELDS = frozenset(PermittedDataset.__dataclass_fields__)
+_REMEDY = "start the run through its deployment, so that it is placed"
+
+
+class PermitSigner:
+    """Signs permits. Lives at the control plane only."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    @classmethod
+    def from_file(cls, path: Path) -> PermitSigner:
+        """Read the private key from a PEM file.
+
+        Raises:
+            InputError: ``KEY_UNREADABLE`` or ``KEY_TOO_OPEN``.
+        """
+        return cls(load_private_key(path))
+
+    def sign(self, claims: PermitClaims) -> str:
+        """A compact JWS (EdDSA, Ed25519)."""
+        return sign_document(self._key, PERMIT_TYPE, plain(claims))
+
+    def verifier(self) -> PermitVerifier:
+        """The verifier that fits this signer."""
+        return PermitVerifier(self._key.public_key())
+
+
+class PermitVerifier:
+    """Verifies permits with the control plane's public key."""
+
+    def __init__(self, key: Ed25519PublicKey) -> None:
+        self._key = key
+
+    @classmethod
+    def from_file(cls, path: Path) -> PermitVerifier:
+        """Read the public key from a PEM file.
+
+        Raises:
+            InputError: ``KEY_UNREADABLE``.
+        """
+        return cls(load_public_key(path))
+
+    def verify(self, token: str) -> PermitClaims:
+        """Claims of an authentic permit. Whether they allow anything here and now is ``check_permit``'s question.
+
+        Raises:
+            RefusedError: ``PERMIT_MALFORMED`` when it is no permit, ``PERMIT_FORGED`` when the control plane did not
+                sign it.
+        """
+        try:
+            payload = open_document(token, self._key, PERMIT_TYPE)
+        except BadSignatureError as problem:
+            code = "PERMIT_MALFORMED" if problem.malformed else "PERMIT_FORGED"
+            raise RefusedError(code, f"{problem}", "permit", _REMEDY) from problem
+        return _claims(payload)
+
+
+def _claims(payload: dict[str, Any]) -> PermitClaims:
+    """Claims from an authentic payload, each field checked: a newer control plane may sign what we do not know."""
+    try:
+        _exactly(payload, _FIELDS)
+        for name in _TEXTS:
+            _require(isinstance(payload[name], str) and payload[name] != "", name)
+        for name in _COUNTS:
+            _require(type(payload[name]) is int and payload[name] >= 0, name)
+        for name in _TIMES:
+            _require(type(payload[name]) in (int, float) and math.isfinite(payload[name]), name)
+        datasets = tuple(_dataset(entry) for entry in payload["datasets"])
+        values = {
+            **payload,
+            "datasets": datasets,
+            "residency": _texts(payload["residency"], "residency"),
+            "trust_zone": TrustZone(payload["trust_zone"]),
+        }
+        return PermitClaims(**values)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise RefusedError(
+            "PERMIT_MALFORMED", f"its content is not that of a permit: {problem}", "permit", _REMEDY
+        ) from problem
+
+
+def _dataset(entry: Any) -> PermittedDataset:
+    _exactly(entry, _DATASET_FIELDS)
+    for name in ("name", "version", "manifest_sha256"):
+        _require(isinstance(entry[name], str), name)
+    return PermittedDataset(
+        **{
+            **entry,
+            "residency": _texts(entry["residency"], "residency"),
+            "trust_zone": TrustZone(entry["trust_zone"]),
+        }
+    )
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    _require(isinstance(value, list) and all(isinstance(item, str) for item in value), name)
+    return tuple(value)
+
+
+def _exactly(value: Any, names: frozenset[str]) -> None:
+    """Unknown fields are refused: they might be conditions that this site does not know how to keep."""
+    _require(isinstance(value, dict), "object")
+    if set(value) != names:
+        raise ValueError(f"fields {sorted(set(value) ^ names)} are missing or unknown")
+
+
+def _require(holds: bool, name: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} has a value that it cannot have")
