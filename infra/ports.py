@@ -11,6 +11,7 @@ from infra.core.budget import Balance, EntryKind
 from infra.core.inventory import DatasetVersion, Offer, Site
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import CostParts, Decision
+from infra.core.placement.estimate import Observation as Observation
 from infra.core.placement.snapshot import Snapshot
 from infra.core.trust import PermitClaims
 from infra.core.workload import WorkKind, WorkloadRequest
@@ -247,21 +248,6 @@ class History(Protocol):
 
     def observations(self, limit_per_kind: int = 200) -> tuple[Observation, ...]:
         """Newest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    run_id: str
-    attempt: int
-    kind: WorkKind
-    site: str
-    offer: str
-    device: str
-    devices: int
-    units: float
-    run_s: float
-    boot_s: float
-    at: float
 
 
 class ControlStore(Protocol):

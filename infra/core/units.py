@@ -15,6 +15,10 @@ from infra.core.errors import InputError
 MICRO_PER_USD = 1_000_000
 SECONDS_PER_HOUR = 3600.0
 BYTES_PER_GB = 1_000_000_000
+MAX_NUMBER = 1e18
+"""The largest number that any field takes: a trillion dollars, an exabyte. Keeps all arithmetic finite."""
+MAX_INSTANT_AT = 1e11
+"""The latest instant that any field takes, in the year 5138: later ones have no calendar date to show."""
 
 
 def micro_from_usd(value: str | int | float | Decimal, where: str = "money") -> int:
@@ -27,9 +31,12 @@ def micro_from_usd(value: str | int | float | Decimal, where: str = "money") -> 
         amount = Decimal(str(value))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
+    if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount <= Decimal(MAX_NUMBER) / MICRO_PER_USD:
         raise InputError(
-            "BAD_MONEY", f"{value!r} is not an amount of money", where, "give a finite amount in USD that is 0 or more"
+            "BAD_MONEY",
+            f"{value!r} is not an amount of money",
+            where,
+            "give a finite amount in USD that is 0 or more, at most a trillion",
         )
     return int((amount * MICRO_PER_USD).quantize(Decimal(1), rounding="ROUND_HALF_UP"))
 
@@ -56,12 +63,25 @@ def require_number(value: float, where: str, *, minimum: float = 0.0, exclusive:
     """Return ``value`` when it is finite and at least ``minimum`` (above it when ``exclusive``).
 
     Raises:
-        InputError: ``BAD_NUMBER`` for NaN, infinities, non-numbers and values below the minimum.
+        InputError: ``BAD_NUMBER`` for NaN, infinities, non-numbers, values below the minimum or above ``MAX_NUMBER``.
     """
-    bad = isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
-    if bad or value < minimum or (exclusive and value == minimum):
-        bound = f"{'above' if exclusive else 'at least'} {minimum:g}"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # A NaN compares false with everything, so it is refused here too.
+    if not number or not minimum <= value <= MAX_NUMBER or (exclusive and value == minimum):
+        bound = f"{'above' if exclusive else 'at least'} {minimum:g} and at most {MAX_NUMBER:g}"
         raise InputError("BAD_NUMBER", f"{value!r} is not allowed", where, f"give a finite number {bound}")
+    return value
+
+
+def require_instant(value: float, where: str) -> float:
+    """Return ``value`` when it is an instant that has a date: 0 to ``MAX_INSTANT_AT`` seconds since the epoch.
+
+    Raises:
+        InputError: ``BAD_TIME``.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0.0 <= value <= MAX_INSTANT_AT:
+        raise InputError("BAD_TIME", f"{value!r} is not an instant", where, "give seconds since 1970, before year 5138")
     return value
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from infra.core.errors import InputError
 from infra.core.inventory import Purchase, TrustZone
 from infra.core.jurisdictions import countries_of
-from infra.core.units import require_number
+from infra.core.units import require_instant, require_number
 
 
 class WorkKind(StrEnum):
@@ -86,15 +86,17 @@ class WorkloadRequest:
     def __post_init__(self) -> None:
         require_number(self.units, "request: units")
         if self.deadline_at is not None:
-            require_number(self.deadline_at, "request: deadline_at")
+            require_instant(self.deadline_at, "request: deadline_at")
         if self.budget_micro is not None:
             require_number(self.budget_micro, "request: budget_usd")
         if not 0 <= self.priority <= 100:
             raise InputError("BAD_PRIORITY", f"{self.priority}", "request: priority", "use 0 to 100")
         if not self.purchases:
             raise InputError(
-                "NO_PURCHASE", "no way of paying is allowed", "request: purchases", "name at least one of "
-                + ", ".join(Purchase)
+                "NO_PURCHASE",
+                "no way of paying is allowed",
+                "request: purchases",
+                "name at least one of " + ", ".join(Purchase),
             )
         for tag in self.residency:
             countries_of(tag, "request: residency")

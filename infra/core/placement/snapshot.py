@@ -8,7 +8,7 @@ from enum import StrEnum
 from infra.core.budget import Balance
 from infra.core.inventory import DatasetVersion, Site
 from infra.core.policy import Policy
-from infra.core.units import require_number
+from infra.core.units import require_instant, require_number
 from infra.core.workload import WorkKind
 
 
@@ -25,7 +25,7 @@ class Release:
     devices: int
 
     def __post_init__(self) -> None:
-        require_number(self.at, "release: at")
+        require_instant(self.at, "release: at")
         require_number(self.devices, "release: devices", minimum=1)
 
 
@@ -42,6 +42,10 @@ class OfferLoad:
     offer: str
     releases: tuple[Release, ...] = ()
     boot_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.boot_s is not None:
+            require_number(self.boot_s, f"load of {self.site}/{self.offer}: boot_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +98,4 @@ class Snapshot:
     health: tuple[SiteHealth, ...] = ()
 
     def __post_init__(self) -> None:
-        require_number(self.now_at, "snapshot: now_at")
+        require_instant(self.now_at, "snapshot: now_at")
