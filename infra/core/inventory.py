@@ -20,7 +20,10 @@ class TrustZone(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(TrustZone).index(self)
+        return _TRUST_RANKS[self]
+
+
+_TRUST_RANKS = {zone: rank for rank, zone in enumerate(TrustZone)}
 
 
 class Purchase(StrEnum):

@@ -73,6 +73,8 @@ class Price:
 
     def cost(self, start_at: float, seconds: float, devices: int) -> int:
         """Micro-dollars for ``devices`` from ``start_at`` for ``seconds``, rounded up once at the end."""
+        if not self.windows:
+            return math.ceil(self.micro_per_hour * devices * seconds / SECONDS_PER_HOUR - 1e-6)
         total, at, end_at = 0.0, start_at, start_at + seconds
         while at < end_at:
             until_at = min(end_at, self.next_change_at(at))

@@ -11,7 +11,7 @@ are held against it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from infra.core.inventory import Offer, Pool, Site
 from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
@@ -209,7 +209,7 @@ def best_candidate(world: World, assessment: Assessment) -> Candidate:
         default=None,
     )
     broken = [*assessment.fixed_reasons, *(plan.reasons if plan else ())]
-    candidate = Candidate(
+    return Candidate(
         site=assessment.site.name,
         pool=assessment.pool.name,
         offer=assessment.offer.name,
@@ -218,17 +218,12 @@ def best_candidate(world: World, assessment: Assessment) -> Candidate:
         devices=world.request.resources.devices,
         feasible=not broken,
         reasons=tuple(sorted(broken, key=lambda item: (_CODE_ORDER[item.code], item.params))),
-    )
-    if plan is None:
-        return candidate
-    return replace(
-        candidate,
-        start_at=plan.start_at,
-        finish_at=plan.finish_at,
-        finish_high_at=plan.finish_high_at,
-        time=plan.time,
-        cost=plan.cost,
-        cap_micro=plan.cap_micro,
+        start_at=plan.start_at if plan else None,
+        finish_at=plan.finish_at if plan else None,
+        finish_high_at=plan.finish_high_at if plan else None,
+        time=plan.time if plan else TimeParts(),
+        cost=plan.cost if plan else CostParts(),
+        cap_micro=plan.cap_micro if plan else 0,
     )
 
 
@@ -240,8 +235,9 @@ def by_cost(candidate: Candidate) -> tuple[int, float, str, str]:
 
 def assessments(world: World, wanted: Collection[tuple[str, str]] | None = None) -> Iterator[Assessment]:
     """Every offer of every site, or only the ``wanted`` ones, as (site, offer)."""
+    wanted_sites = None if wanted is None else {site for site, _ in wanted}
     for site in world.sites:
-        if wanted is not None and not any(name == site.name for name, _ in wanted):
+        if wanted_sites is not None and site.name not in wanted_sites:
             continue
         view = view_site(world, site)
         for pool in site.pools:
