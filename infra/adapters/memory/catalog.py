@@ -64,7 +64,7 @@ class MemoryCatalog:
         with self._shelf.looking() as state:
             entries = [*state.accepted.values(), *state.quarantined.values()]
             named = [entry for entry in entries if name in (None, entry.version.name)]
-            return tuple(sorted(reversed(named), key=lambda entry: -entry.recorded_at))
+            return tuple(sorted(named, key=lambda entry: entry.recorded_at)[::-1])
 
     def claim_arrival(self, dataset: str, version: str, content_sha256: str, flow_run_id: str) -> bool:
         with self._shelf.transaction():
@@ -87,7 +87,7 @@ class MemoryHistory:
         with self._shelf.looking() as state:
             seen: Counter[WorkKind] = Counter()
             kept = []
-            for observation in sorted(reversed(state.observations.values()), key=lambda past: -past.at):
+            for observation in sorted(state.observations.values(), key=lambda past: past.at)[::-1]:
                 seen[observation.kind] += 1
                 if seen[observation.kind] <= limit_per_kind:
                     kept.append(observation)
@@ -97,4 +97,4 @@ class MemoryHistory:
 def _newest_first(state: State, name: str) -> list[CatalogEntry]:
     """Accepted versions of one dataset."""
     named = [entry for entry in state.accepted.values() if entry.version.name == name]
-    return sorted(reversed(named), key=lambda entry: -entry.recorded_at)
+    return sorted(named, key=lambda entry: entry.recorded_at)[::-1]

@@ -119,8 +119,8 @@ class MemoryRunStore:
 
 
 def _newest_first(state: State) -> list[RunRecord]:
-    # reversed() first: of runs with the same time the later one comes first.
-    return sorted(reversed(state.runs.values()), key=lambda run: -run.created_at)
+    # Sorted upwards, then reversed: of runs with the same time the later one comes first.
+    return sorted(state.runs.values(), key=lambda run: run.created_at)[::-1]
 
 
 def _run(state: State, run_id: str) -> RunRecord:
