@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from infra.core.errors import InputError
 
 Model = TypeVar("Model", bound=BaseModel)
-_FIELD = re.compile(r"^[a-z][a-z0-9_]*$")
+_FIELD = re.compile(r"^[a-z][a-z0-9_]*(?:\[\d+\]|\.[a-z][a-z0-9_]*)*$")
 
 
 def dotted(location: Iterable[str | int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from infra.core.units import instant, iso, micro_from_usd
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, WorkloadRequest
 from infra.documents.fields import Count, Document, Duration, Instant, Name, Number, Usd, duration_s
 from infra.documents.files import display, parse_yaml, read_tree
-from infra.documents.problems import join, located, unknown, validated
+from infra.documents.problems import join, located, validated
 
 LATEST = "latest"
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -162,23 +163,45 @@ def load_request(source: str | Path, now_at: float) -> WorkloadRequest:
     return validated(RequestDocument, tree, where).to_core(now_at, where)
 
 
-def with_versions(request: WorkloadRequest, datasets: tuple[DatasetVersion, ...]) -> WorkloadRequest:
-    """The request with each ``latest`` replaced by the first listed version of that dataset.
+def with_versions(request: WorkloadRequest, newest: Callable[[str], str | None]) -> WorkloadRequest:
+    """The request with each ``latest`` replaced by a version.
 
     Args:
-        datasets: Known versions, newest first, as a snapshot lists them.
+        newest: The newest accepted version of a dataset; ``None`` when it has none.
 
     Raises:
-        InputError: ``UNKNOWN_DATASET`` when no version of a dataset is known.
+        InputError: ``UNKNOWN_DATASET`` when a dataset has no version.
     """
     refs = []
     for index, ref in enumerate(request.datasets):
-        version = ref.version
-        if version == LATEST:
-            known = next((dataset.version for dataset in datasets if dataset.name == ref.name), None)
-            if known is None:
-                names = sorted({dataset.name for dataset in datasets})
-                raise unknown("UNKNOWN_DATASET", "known dataset", ref.name, names, f"request: datasets[{index}]")
-            version = known
+        version = newest(ref.name) if ref.version == LATEST else ref.version
+        if version is None:
+            raise InputError(
+                "UNKNOWN_DATASET",
+                f"no accepted version of {ref.name!r}",
+                f"request: datasets[{index}]",
+                "name a dataset that has arrived, or a version",
+            )
         refs.append(DatasetRef(ref.name, version))
     return replace(request, datasets=tuple(refs))
+
+
+def only_version(datasets: tuple[DatasetVersion, ...]) -> Callable[[str], str | None]:
+    """For :func:`with_versions`: the one version of a dataset that a snapshot lists.
+
+    A snapshot does not say which of several versions is the newest, so the returned function raises ``InputError``
+    ``AMBIGUOUS_VERSION`` for them.
+    """
+
+    def newest(name: str) -> str | None:
+        versions = [dataset.version for dataset in datasets if dataset.name == name]
+        if len(versions) > 1:
+            raise InputError(
+                "AMBIGUOUS_VERSION",
+                f"the snapshot has {len(versions)} versions of {name!r}",
+                "request: datasets",
+                f"name one of: {', '.join(f'{name}@{version}' for version in versions)}",
+            )
+        return versions[0] if versions else None
+
+    return newest

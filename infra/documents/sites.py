@@ -159,7 +159,7 @@ def load_sites(directory: str | Path | None = None) -> tuple[Site, ...]:
         directory: The configured ``sites/`` when it is not given.
 
     Raises:
-        InputError: ``NO_SITES``, ``DUPLICATE_SITE``, ``DUPLICATE_POOL`` or what :func:`load_site` raises.
+        InputError: ``NO_SITES``, ``NAME_MISMATCH``, ``DUPLICATE_POOL`` or what :func:`load_site` raises.
     """
     folder = config_path("sites") if directory is None else Path(directory)
     files = sorted(folder.glob("*.yaml"))
@@ -170,8 +170,11 @@ def load_sites(directory: str | Path | None = None) -> tuple[Site, ...]:
     for path in files:
         site = load_site(path)
         where = display(path)
-        if site.name in sites:
-            raise InputError("DUPLICATE_SITE", f"{site.name!r} is named twice", f"{where}: name", "rename one of them")
+        if site.name != path.stem:
+            # Sites are looked up by their file's name, and so no name can stand twice.
+            raise InputError(
+                "NAME_MISMATCH", f"{site.name!r} in {path.name}", f"{where}: name", f"name the file {site.name}.yaml"
+            )
         sites[site.name] = site
         for index, pool in enumerate(site.pools):
             if pool.name in pools:

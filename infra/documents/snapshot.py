@@ -29,7 +29,7 @@ def check_snapshot(snapshot: Snapshot, where: str) -> None:
     """Refuse a snapshot that says a thing twice, or speaks of a site or offer that it does not have.
 
     Raises:
-        InputError: ``DUPLICATE_VALUE``, ``UNKNOWN_SITE`` or ``UNKNOWN_OFFER``.
+        InputError: ``DUPLICATE_ENTRY``, ``UNKNOWN_SITE`` or ``UNKNOWN_OFFER``.
     """
     _unique(where, "sites", (site.name for site in snapshot.sites))
     _unique(where, "datasets", ((dataset.name, dataset.version) for dataset in snapshot.datasets))
@@ -59,6 +59,6 @@ def _unique(where: str, path: str, keys: Iterable[Hashable]) -> None:
         if key in seen:
             shown = "/".join(str(part) for part in key) if isinstance(key, tuple) else key
             raise InputError(
-                "DUPLICATE_VALUE", f"{shown} stands twice", join(where, f"{path}[{index}]"), "keep one of them"
+                "DUPLICATE_ENTRY", f"{shown} stands twice", join(where, f"{path}[{index}]"), "keep one of them"
             )
         seen.add(key)

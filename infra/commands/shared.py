@@ -1,0 +1,36 @@
+"""What all commands share: errors become one line on stderr and an exit status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from infra.core.errors import HeadraceError
+from infra.render.answer import error_answer
+
+
+@contextmanager
+def handle_errors(as_json: bool = False) -> Iterator[None]:
+    """Turn a :class:`HeadraceError` into ``CODE at where: problem — remedy`` on stderr and its exit status.
+
+    Usable as ``with handle_errors():`` and as the decorator ``@handle_errors()`` below typer's.
+
+    Args:
+        as_json: Print the error as a JSON object on stdout as well.
+    """
+    try:
+        yield
+    except HeadraceError as error:
+        if as_json:
+            print_json(error_answer(error))
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_status) from error
+
+
+def print_json(value: Any) -> None:
+    """Print plain values as JSON that people can read too, keys in their order."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
