@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import infra
+from infra.processes import PLATFORM_MARK
 
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+PASSED_ON = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE"),
+    PLATFORM_MARK,  # no secret: by it `headrace down` finds what a killed supervisor left
+)
 
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 """A device is one core here, so numeric libraries shall not start threads of their own."""
