@@ -1,0 +1,53 @@
+"""The ``headrace`` command: puts the groups of subcommands together and turns errors into messages and exit statuses.
+
+Exit status 0: done. 1: it failed, and trying again later may help. 2: the request, a file or the usage is wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+
+import typer
+
+from infra.core.errors import HeadraceError
+
+COMMANDS = ("platform", "place", "policy", "money", "records", "data")
+
+
+def build() -> typer.Typer:
+    """The application with every group of commands."""
+    app = typer.Typer(
+        name="headrace",
+        help="Leads each AI run to the compute that should do it, and proves why.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in COMMANDS:
+        if importlib.util.find_spec(f"infra.commands.{name}") is not None:
+            importlib.import_module(f"infra.commands.{name}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; ends the process with its exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        build()(given, prog_name="headrace")
+    except HeadraceError as error:
+        if "--json" in given:
+            print(json.dumps({"error": error.as_dict()}, indent=2))
+        print(f"headrace: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("headrace: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The supervisor's word on what runs, as a file that anybody in the home may read at any time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from infra.platform.supervision import Phase
+from infra.processes import ProcessIdentity, write_private
+from infra.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentReport:
+    """One component as the supervisor last saw it.
+
+    Attributes:
+        process: Its process, or the last one it had.
+        since: When it entered its phase, seconds since the epoch.
+        last_status: How its last process ended, ``None`` when none has.
+    """
+
+    name: str
+    title: str
+    phase: Phase
+    since: float
+    process: ProcessIdentity | None
+    restarts: int
+    failures: int
+    last_status: int | None
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformReport:
+    """Everything that runs. ``simulated`` names the sites whose devices are local processes."""
+
+    platform_id: str
+    supervisor: ProcessIdentity
+    started_at: float
+    api_url: str
+    ui_url: str
+    stopping: bool
+    simulated: tuple[str, ...]
+    components: tuple[ComponentReport, ...] = field(default=())
+
+    @property
+    def complete(self) -> bool:
+        return not self.stopping and all(component.phase.settled for component in self.components)
+
+    @property
+    def alive(self) -> bool:
+        return self.supervisor.alive
+
+
+def state_file(settings: Settings) -> Path:
+    return settings.run_dir / "state.json"
+
+
+def write_report(settings: Settings, report: PlatformReport) -> None:
+    write_private(state_file(settings), json.dumps(asdict(report), indent=1).encode())
+
+
+def read_report(settings: Settings) -> PlatformReport | None:
+    """The last report, whether or not its supervisor still lives; ``None`` when there is none that can be read."""
+    try:
+        tree = json.loads(state_file(settings).read_bytes())
+        components = tuple(
+            ComponentReport(
+                **{
+                    **row,
+                    "phase": Phase(row["phase"]),
+                    "process": ProcessIdentity(**row["process"]) if row["process"] else None,
+                }
+            )
+            for row in tree.pop("components")
+        )
+        return PlatformReport(
+            **{
+                **tree,
+                "supervisor": ProcessIdentity(**tree["supervisor"]),
+                "simulated": tuple(tree["simulated"]),
+                "components": components,
+            }
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
