@@ -25,7 +25,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.logging.configuration import setup_logging
 from prefect.logging.loggers import flow_run_logger
 
-from infra.worker.lifeline import die_with_parent
+from infra.processes import die_with_parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def run_order(order: FlowOrder) -> None:
         SystemExit: With 0 when the engine recorded the run's end, another status when it could not.
     """
     os.setsid()
-    die_with_parent()
+    die_with_parent(os.getppid(), signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(order.env)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import sys
 
-from infra.worker.lifeline import die_with_parent
+from infra.processes import die_with_parent
 
 PRELOAD_VARIABLE = "HEADRACE_PRELOAD"
 WORKER_PID_VARIABLE = "HEADRACE_WORKER_PID"
@@ -18,8 +19,7 @@ WORKER_PID_VARIABLE = "HEADRACE_WORKER_PID"
 
 def _preload() -> None:
     os.setsid()
-    worker_pid = os.environ.get(WORKER_PID_VARIABLE)
-    die_with_parent(int(worker_pid) if worker_pid else None)
+    die_with_parent(int(os.environ[WORKER_PID_VARIABLE]), signal.SIGKILL)
     for name in ("infra.worker.child", *os.environ.get(PRELOAD_VARIABLE, "").split(",")):
         if not name:
             continue

@@ -1,0 +1,262 @@
+"""A site's desk: checks permits, opens and closes leases, meters, and signs what it has to report.
+
+Nothing here knows of Prefect's worker loop; the flow run comes in as an id and its parameters. All methods block and
+may be called from several threads, each for another attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from infra.adapters.reports import Refusal, refusal_key, report_key, sign_refusal, sign_report
+from infra.core.canonical import digest
+from infra.core.errors import HeadraceError, InputError, RefusedError
+from infra.core.inventory import Offer, Pool, Site
+from infra.core.metering import ReportKind, ReportOutcome, SiteReport, cap_reached_at, machine_cost_micro
+from infra.core.trust import PermitClaims, check_permit
+from infra.ports import Clock, ClusterAddress, ClusterProvider, Lease, ObjectStore, PermitVerifier
+from infra.worker.context import SiteContext, read_outcome
+from infra.worker.site_state import AttemptNote, SiteState, with_process
+
+LEASE_MARGIN_S = 20.0
+"""How much longer a cluster may live than its money lasts: the time to stop it in order, not to compute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A flow run that may start here: its permit, and the offer that it may use."""
+
+    flow_run_id: str
+    claims: PermitClaims
+    offer: Offer
+    pool: Pool
+
+
+@dataclass(slots=True)
+class SiteAttempt:
+    """An admitted attempt on its way."""
+
+    note: AttemptNote
+    admission: Admission
+
+    @property
+    def lease(self) -> Lease:
+        return self.note.lease
+
+    @property
+    def capped_at(self) -> float:
+        """When its devices will have cost what they may."""
+        lease = self.lease
+        return cap_reached_at(self.admission.offer.price, lease.devices, lease.opened_at, lease.cap_micro)
+
+    def cost_micro(self, now_at: float) -> int:
+        return machine_cost_micro(self.admission.offer.price, self.lease.devices, self.lease.opened_at, now_at)
+
+
+class SiteDesk:
+    """One site's enforcement.
+
+    Args:
+        providers: The cluster provider of each kind of pool, by :class:`infra.core.inventory.Cluster`.
+        store_credentials: Variables that open the object store, for the flow process's context file.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        pool: str,
+        verifier: PermitVerifier,
+        key: Ed25519PrivateKey,
+        store: ObjectStore,
+        state: SiteState,
+        providers: Callable[[Pool], ClusterProvider],
+        clock: Clock,
+        store_url: str,
+        store_credentials: Mapping[str, str] | None = None,
+    ) -> None:
+        self.site, self.pool, self.state = site, pool, state
+        self._verifier, self._key, self._store, self.clock = verifier, key, store, clock
+        self._providers, self._store_url = providers, store_url
+        self._store_credentials = dict(store_credentials or {})
+
+    def admit(self, flow_run_id: str, parameters: Mapping[str, Any]) -> Admission:
+        """Check everything, and use the permit up. Nothing else is started or written for a refused run.
+
+        Raises:
+            RefusedError: ``PERMIT_MISSING``, ``PERMIT_MALFORMED``, ``PERMIT_FORGED``, ``PERMIT_REPLAYED`` or what
+                :func:`infra.core.trust.check_permit` finds.
+        """
+        token, work = parameters.get("permit"), parameters.get("work")
+        if not isinstance(token, str) or not token:
+            raise RefusedError(
+                "PERMIT_MISSING",
+                "a site starts nothing without a permit",
+                f"site {self.site.name}, flow run {flow_run_id}",
+                "start the run through its deployment, so that it is placed",
+            )
+        claims = self._verifier.verify(token)
+        try:
+            work_sha256 = digest(work)
+        except InputError as problem:
+            raise RefusedError(
+                "PERMIT_WRONG_WORK", problem.problem, f"flow run {flow_run_id}", problem.remedy
+            ) from problem
+        check_permit(claims, self.site, self.pool, work_sha256, self.clock.now())
+        self._check_work(claims, work)
+        pool = next(pool for pool in self.site.pools if pool.name == self.pool)
+        offer = next(offer for offer in pool.offers if offer.name == claims.offer)
+        self.state.claim_permit(claims.id, flow_run_id, self.clock.now())
+        return Admission(flow_run_id, claims, offer, pool)
+
+    def _check_work(self, claims: PermitClaims, work: Any) -> None:
+        same = isinstance(work, dict) and (work.get("run_id"), work.get("attempt")) == (claims.run_id, claims.attempt)
+        if not same:
+            raise RefusedError(
+                "PERMIT_WRONG_WORK",
+                "the work names another run or attempt than the permit",
+                f"site {self.site.name}, run {claims.run_id}",
+                "start the run through its deployment, so that it is placed",
+            )
+
+    def refuse(self, flow_run_id: str, error: HeadraceError, parameters: Mapping[str, Any]) -> None:
+        """Leave a signed note of a refusal. An authentic permit's run is named in it, so that its owner finds it."""
+        run_id, attempt = "", 0
+        try:
+            claims = self._verifier.verify(parameters.get("permit") or "")
+            run_id, attempt = claims.run_id, claims.attempt
+        except RefusedError:
+            run_id = ""
+        refusal = Refusal(self.site.name, flow_run_id, error.code, str(error), self.clock.now(), run_id, attempt)
+        self.state.post(refusal_key(self.site.name, flow_run_id), sign_refusal(self._key, refusal))
+        self.deliver()
+
+    def begin(self, admission: Admission) -> SiteAttempt:
+        """Write the lease down, before anything of it exists, and say that the attempt has begun."""
+        claims, now_at = admission.claims, self.clock.now()
+        money_ends_at = cap_reached_at(admission.offer.price, claims.devices, now_at, claims.cap_micro)
+        lease = Lease(
+            id=claims.id,
+            run_id=claims.run_id,
+            attempt=claims.attempt,
+            site=self.site.name,
+            pool=self.pool,
+            offer=claims.offer,
+            devices=claims.devices,
+            cap_micro=claims.cap_micro,
+            opened_at=now_at,
+            ends_at=min(claims.expires_at, money_ends_at + LEASE_MARGIN_S),
+        )
+        attempt = SiteAttempt(AttemptNote(lease, claims.id, admission.flow_run_id), admission)
+        self.state.note(attempt.note)
+        self._report(attempt.note, ReportKind.OPENED, ReportOutcome.RUNNING)
+        return attempt
+
+    def open_cluster(self, attempt: SiteAttempt) -> Path:
+        """Open the lease's cluster and write the flow process's context.
+
+        Returns:
+            The context file.
+
+        Raises:
+            UnavailableError: ``CLUSTER_START_FAILED``.
+        """
+        provider = self._providers(attempt.admission.pool)
+        address = provider.open(attempt.lease, attempt.admission.offer, self.site)
+        attempt.note = self.state.note(replace(attempt.note, ready_at=self.clock.now()))
+        return self._write_context(attempt, address)
+
+    def _write_context(self, attempt: SiteAttempt, address: ClusterAddress) -> Path:
+        lease = attempt.lease
+        path = self.state.run_dir(lease.id) / "context.json"
+        SiteContext(
+            site=self.site.name,
+            pool=self.pool,
+            lease_id=lease.id,
+            claims=attempt.admission.claims,
+            cluster=address,
+            store_url=self._store_url,
+            store_credentials=self._store_credentials,
+            cache_dir=self.state.cache_dir(lease.id),
+            ends_at=lease.ends_at,
+        ).save(path)
+        return path
+
+    def close_cluster(self, attempt: SiteAttempt) -> None:
+        """Close the lease's cluster, up or on its way up. Safe to repeat."""
+        self._providers(attempt.admission.pool).close(attempt.lease.id)
+
+    def process_started(self, attempt: SiteAttempt, pid: int) -> None:
+        """Write the flow process down, for whoever has to account for it after a kill."""
+        attempt.note = self.state.note(with_process(attempt.note, pid))
+
+    def meter(self, attempt: SiteAttempt) -> None:
+        """Sign and send a meter reading."""
+        self._report(attempt.note, ReportKind.METER, ReportOutcome.RUNNING)
+
+    def close(self, attempt: SiteAttempt, outcome: ReportOutcome, exit_code: int | None, message: str) -> SiteReport:
+        """Close the cluster, then say what was used. Every attempt that began ends here, whatever happened to it."""
+        self.close_cluster(attempt)
+        report = self._report(attempt.note, ReportKind.CLOSED, outcome, exit_code, message)
+        self.state.forget(attempt.lease.id)
+        return report
+
+    def recover(self) -> tuple[SiteReport, ...]:
+        """Account for attempts of a worker that was killed: end what is left of them and report them lost."""
+        return tuple(self._recover(note) for note in self.state.notes())
+
+    def _recover(self, note: AttemptNote) -> SiteReport:
+        if note.process is not None and note.process.send(signal.SIGKILL):
+            try:
+                os.killpg(note.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                note.process.wait(1.0)
+        for pool in self.site.pools:
+            if pool.name == note.lease.pool:
+                self._providers(pool).close(note.lease.id)
+        report = self._report(
+            note, ReportKind.CLOSED, ReportOutcome.LOST, None, "LOST: the site's worker was killed or restarted"
+        )
+        self.state.forget(note.lease.id)
+        return report
+
+    def deliver(self) -> int:
+        """Send what waits in the outbox; returns how many reports still wait."""
+        return self.state.deliver(self._store)
+
+    def _report(
+        self,
+        note: AttemptNote,
+        kind: ReportKind,
+        outcome: ReportOutcome,
+        exit_code: int | None = None,
+        message: str = "",
+    ) -> SiteReport:
+        lease, left = note.lease, read_outcome(self.state.cache_dir(note.lease.id))
+        report = SiteReport(
+            kind=kind,
+            run_id=lease.run_id,
+            attempt=lease.attempt,
+            lease_id=lease.id,
+            site=lease.site,
+            offer=lease.offer,
+            devices=lease.devices,
+            outcome=outcome,
+            started_at=lease.opened_at,
+            ended_at=max(self.clock.now(), note.ready_at or lease.opened_at),
+            ready_at=note.ready_at,
+            exit_code=exit_code,
+            egress_bytes=left.egress_bytes,
+            egress_sources=left.egress_sources,
+            result_manifest_sha256=left.result_manifest_sha256,
+            message=message or left.message,
+        )
+        self.state.post(report_key(report.run_id, report.attempt, kind), sign_report(self._key, report))
+        self.deliver()
+        return report

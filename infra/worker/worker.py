@@ -1,0 +1,426 @@
+"""The Prefect worker type ``headrace``: flow runs in forked processes, and at a site only what a permit allows.
+
+Prefect's base worker finds the runs and proposes their states. This class decides whether a run may start at all
+(before its job variables are even looked at), runs it in a process forked from a pre-imported server, watches for
+cancellation, and at a site wraps it in a lease (see :mod:`infra.worker.site_run`). It never stops running work because
+the Prefect API does not answer.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import httpx
+from prefect._internal.attempt_control import EngineOutcomeReceipt
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State, StateType
+from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound, ObjectNotFound
+from prefect.runner._control_channel import ControlChannel
+from prefect.settings import get_current_settings
+from prefect.states import Cancelled
+from prefect.workers.base import BaseWorker, BaseWorkerResult
+
+from infra.core.errors import HeadraceError, RefusedError
+from infra.processes import notify_ready
+from infra.worker.child import FlowOrder
+from infra.worker.context import SITE_CONTEXT_VARIABLE
+from infra.worker.environment import base_environment
+from infra.worker.processes import FlowProcess, FlowProcesses
+from infra.worker.running import Running, StopReason
+from infra.worker.settings import WorkerSettings
+from infra.worker.site_run import ProcessEnd, SiteRun
+from infra.worker.template import HeadraceConfiguration, HeadraceVariables, logo_url
+from infra.worker.wake import listen
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+    from infra.worker.desk import SiteDesk
+
+_WATCH_S = 1.0
+_OVER_GRACE_S = 20.0
+"""How long a process may live on after the server holds its run for ended: the time to send its last logs."""
+_OUTBOX_S = 5.0
+_STATE_RETRY_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 60, 60)
+
+
+_HOST = socket.gethostname()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What an admitted run is to do; ``site_run`` is set at a site."""
+
+    entrypoint: str
+    site_run: SiteRun | None
+
+
+class HeadraceResult(BaseWorkerResult):
+    """Exit status of a flow run's process; 0 when its end is recorded."""
+
+
+class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, HeadraceResult]):
+    """Worker of the pools of type ``headrace``.
+
+    Args:
+        settings: Told by the environment when left out, as under ``prefect worker start --type headrace``.
+        desk: The site's enforcement; built from the settings when left out.
+    """
+
+    type = "headrace"
+    job_configuration = HeadraceConfiguration
+    job_configuration_variables = HeadraceVariables
+    _display_name = "Headrace"
+    _description = (
+        "Run placed AI work. In the control pool: entry flows. In a site's pool: only runs with a valid permit, each in "
+        "its own leased Dask cluster, metered and stopped at its cap."
+    )
+    _documentation_url = "https://github.com/headrace/headrace/blob/main/docs/worker.md"
+    _logo_url = logo_url()
+    cleanup_max_concurrency: ClassVar[int | None] = 4
+
+    def __init__(
+        self, *args: Any, settings: WorkerSettings | None = None, desk: SiteDesk | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = settings or WorkerSettings.from_env(self._work_pool_name)
+        self.desk = desk
+        self._processes = FlowProcesses(self.settings.preload)
+        self._channel = ControlChannel()
+        self._running: dict[UUID, Running] = {}
+        self._plans: dict[UUID, _Plan] = {}
+        self._wake_start, self._wake_stop = anyio.Event(), anyio.Event()
+        self._background: anyio.abc.TaskGroup | None = None
+        self._draining = False
+
+    # ------------------------------------------------------------------ life of the worker
+
+    async def setup(self) -> None:
+        """Start the fork server, account for what a killed worker left, then let Prefect's base set itself up."""
+        self._processes.warm_up()
+        if self.settings.site is not None:
+            if self.desk is None:
+                from infra.worker.assembly import site_desk
+
+                self.desk = await anyio.to_thread.run_sync(site_desk, self.settings.site)
+            for report in await anyio.to_thread.run_sync(self.desk.recover):
+                self._logger.warning("Run %s, attempt %s was lost with its worker", report.run_id, report.attempt)
+        await self._channel.__aenter__()
+        await super().setup()
+        self._background = anyio.create_task_group()
+        await self._background.__aenter__()
+        self._background.start_soon(self._watch)
+        if self.desk is not None:
+            self._background.start_soon(self._deliver)
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """Stop what still runs, in order, then everything else."""
+        with anyio.CancelScope(shield=True):
+            await self.drain()
+        if self._background is not None:
+            self._background.cancel_scope.cancel()
+            await self._background.__aexit__(None, None, None)
+            self._background = None
+        await super().teardown(*exc_info)
+        await self._channel.__aexit__(None, None, None)
+
+    async def drain(self) -> None:
+        """Take no new runs, tell the running ones to save what they have, and wait until they are accounted for."""
+        self._draining = True
+        for running in self._running.values():
+            running.stop(StopReason.WORKER_STOPS, "the worker was stopped")
+        for running in list(self._running.values()):
+            await running.done.wait()
+
+    async def start(
+        self, run_once: bool = False, with_healthcheck: bool = False, printer: Callable[..., None] = print
+    ) -> None:
+        """Serve until cancelled. The one-shot and health-checked forms are those of Prefect's base."""
+        if run_once or with_healthcheck:
+            await super().start(run_once, with_healthcheck, printer)
+            return
+        async with self:
+            self._started_event = await self._emit_worker_started_event()
+            printer(f"Worker {self.name!r} of pool {self.settings.pool!r} started")
+            async with anyio.create_task_group() as loops:
+                loops.start_soon(self._heartbeat_loop)
+                loops.start_soon(self._listen)
+                while True:
+                    self._wake_start = anyio.Event()
+                    await self.get_and_submit_flow_runs()
+                    with anyio.move_on_after(self.settings.poll_s):
+                        await self._wake_start.wait()
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Look for runs; an API that does not answer is no reason to stop anything."""
+        if self._draining:
+            return []
+        try:
+            return await super().get_and_submit_flow_runs()
+        except (httpx.HTTPError, OSError) as problem:
+            self._logger.warning("The Prefect API does not answer (%r); running work goes on", problem)
+            return []
+
+    async def _sync_and_initialize(self) -> None:
+        try:
+            await super()._sync_and_initialize()
+        except (httpx.HTTPError, OSError) as problem:
+            self._logger.warning("No heartbeat could be sent (%r); running work goes on", problem)
+            return
+        if self._has_successfully_synced:
+            notify_ready()
+
+    async def _heartbeat_loop(self) -> None:
+        while True:
+            await anyio.sleep(self.heartbeat_interval_seconds if self._has_successfully_synced else 1.0)
+            await self._sync_and_initialize()
+
+    async def _listen(self) -> None:
+        while self._work_pool is None:
+            await anyio.sleep(self.settings.poll_s)
+        await listen(self._work_pool.id, lambda: self._wake_start.set(), lambda: self._wake_stop.set())
+
+    async def _deliver(self) -> None:
+        while True:
+            await anyio.sleep(_OUTBOX_S)
+            if self.desk is not None and await anyio.to_thread.run_sync(self.desk.deliver):
+                self._logger.warning("The object store takes no reports; they wait in the site's outbox")
+
+    async def _watch(self) -> None:
+        """See what the server thinks of the runs in hand, every second and whenever it says that one is to stop."""
+        while True:
+            with anyio.move_on_after(_WATCH_S):
+                await self._wake_stop.wait()
+            self._wake_stop = anyio.Event()
+            if not self._running:
+                continue
+            try:
+                seen = await self.client.read_flow_runs(
+                    flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(self._running)))
+                )
+            except (httpx.HTTPError, OSError) as problem:
+                self._logger.debug("The Prefect API does not answer (%r); running work goes on", problem)
+                continue
+            self._judge({flow_run.id: flow_run.state for flow_run in seen})
+
+    def _judge(self, states: dict[UUID, State | None]) -> None:
+        now_s = time.monotonic()
+        for flow_run_id, running in self._running.items():
+            state = states.get(flow_run_id)
+            if flow_run_id not in states:
+                running.stop(StopReason.CANCELLED, "CANCELLED: the flow run was deleted")
+            elif state is not None and (state.is_cancelling() or state.is_cancelled()):
+                running.stop(StopReason.CANCELLED, "CANCELLED: somebody cancelled the run")
+            elif state is not None and state.is_final():
+                running.over_since = running.over_since or now_s
+                if now_s - running.over_since > _OVER_GRACE_S:
+                    running.stop(StopReason.OVER_ELSEWHERE, f"the server holds the run for {state.name}")
+            else:
+                running.over_since = None
+
+    # ------------------------------------------------------------------ one run
+
+    async def _submit_run_and_capture_errors(
+        self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[Any] | None = None
+    ) -> BaseWorkerResult | Exception:
+        """Admission comes first: a refused run's job variables are not even resolved."""
+        try:
+            plan = await self._admit(flow_run)
+        except HeadraceError as error:
+            await self._refuse(flow_run, error)
+            self._release_limit_slot(flow_run.id)
+            if task_status is not None:
+                task_status.started(error)
+            return error
+        self._plans[flow_run.id], self._running[flow_run.id] = plan, Running(str(flow_run.id))
+        try:
+            return await super()._submit_run_and_capture_errors(flow_run, task_status)
+        finally:
+            del self._plans[flow_run.id]
+            self._running.pop(flow_run.id).done.set()
+
+    async def _admit(self, flow_run: FlowRun) -> _Plan:
+        entrypoint = None
+        if flow_run.deployment_id is not None:
+            entrypoint = (await self.client.read_deployment(flow_run.deployment_id)).entrypoint
+        entrypoint = self.settings.require_flow(entrypoint)
+        if self.desk is None:
+            return _Plan(entrypoint, None)
+        parameters = dict(flow_run.parameters or {})
+        admission = await anyio.to_thread.run_sync(self.desk.admit, str(flow_run.id), parameters)
+        return _Plan(entrypoint, SiteRun(self.desk, admission, self.desk.clock))
+
+    async def _refuse(self, flow_run: FlowRun, error: HeadraceError) -> None:
+        self.get_flow_run_logger(flow_run).error("Refused: %s", error)
+        name = "Refused" if isinstance(error, RefusedError) else "NotStarted"
+        await self._end(flow_run.id, State(type=StateType.FAILED, name=name, message=str(error)))
+        if self.desk is not None:
+            parameters = dict(flow_run.parameters or {})
+            await anyio.to_thread.run_sync(self.desk.refuse, str(flow_run.id), error, parameters)
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: HeadraceConfiguration,
+        task_status: anyio.abc.TaskStatus[Any] | None = None,
+    ) -> HeadraceResult:
+        """Run an admitted flow run to its end.
+
+        Raises:
+            RefusedError: ``FLOW_NOT_ALLOWED`` for a run that did not come through admission.
+        """
+        task_status = task_status or anyio.TASK_STATUS_IGNORED
+        plan, running = self._plans.get(flow_run.id), self._running.get(flow_run.id)
+        if plan is None or running is None:
+            raise RefusedError("FLOW_NOT_ALLOWED", "this run was not admitted", f"flow run {flow_run.id}")
+        name = plan.site_run.lease_id if plan.site_run is not None else str(flow_run.id)
+        running.identifier = f"{_HOST}:{os.getpid()}:{name}"
+        task_status.started(running.identifier)
+        if plan.site_run is None:
+            end = await self._run_process(flow_run, configuration, plan, running, {}, _ignore_pid)
+            return await self._conclude(flow_run, running, end, running.message)
+
+        async def run_process(context_file: Path, tell_pid: Callable[[int], Awaitable[None]]) -> ProcessEnd:
+            extra = {SITE_CONTEXT_VARIABLE: str(context_file)}
+            return await self._run_process(flow_run, configuration, plan, running, extra, tell_pid)
+
+        report, end = await plan.site_run.execute(
+            running, run_process, configuration.start_deadline_s, configuration.metering_interval_s
+        )
+        return await self._conclude(flow_run, running, end, report.message)
+
+    async def _run_process(
+        self,
+        flow_run: FlowRun,
+        configuration: HeadraceConfiguration,
+        plan: _Plan,
+        running: Running,
+        extra: dict[str, str],
+        tell_pid: Callable[[int], Awaitable[None]],
+    ) -> ProcessEnd:
+        """Fork the flow's process and see it through, stopping it when the run is asked to stop."""
+        with tempfile.TemporaryDirectory(prefix="headrace-run-") as directory:
+            order = FlowOrder(
+                flow_run_id=str(flow_run.id),
+                entrypoint=plan.entrypoint,
+                env=self._environment(flow_run, configuration, plan) | extra,
+                directory=directory,
+            )
+            process = await self._processes.start(order)
+            try:
+                await tell_pid(process.pid)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._stop_when_asked, flow_run.id, process, running, configuration.stop_grace_s)
+                    exit_code = await process.wait()
+                    group.cancel_scope.cancel()
+            finally:
+                process.kill_session()
+                conclusion = self._channel.unregister(flow_run.id)
+        reported = getattr(conclusion, "state_type", None)
+        completed = None if reported is None else reported == StateType.COMPLETED.value
+        return ProcessEnd(exit_code, completed, handled=isinstance(conclusion, EngineOutcomeReceipt))
+
+    async def _stop_when_asked(self, flow_run_id: UUID, process: FlowProcess, running: Running, grace_s: float) -> None:
+        await running.asked.wait()
+        intent = running.reason.intent if running.reason else None
+        if intent is not None:
+            # Told beforehand, the engine leaves the run's next state to us instead of calling it a crash.
+            await self._channel.signal(flow_run_id, intent)
+        await process.stop(grace_s)
+
+    def _environment(self, flow_run: FlowRun, configuration: HeadraceConfiguration, plan: _Plan) -> dict[str, str]:
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        at_site = plan.site_run is not None
+        env = base_environment(os.environ, settings, configuration.env, control=not at_site)
+        port, token = self._channel.register(flow_run.id)
+        return env | {
+            "PREFECT__FLOW_RUN_ID": str(flow_run.id),
+            "PREFECT__WORKER_NAME": self.name,
+            "PREFECT__FLOW_ID": str(flow_run.flow_id),
+            "PREFECT__DEPLOYMENT_ID": str(flow_run.deployment_id),
+            "PREFECT__CONTROL_PORT": str(port),
+            "PREFECT__CONTROL_TOKEN": token,
+            # At a site the last word on a cancelled run comes when its cluster is closed, so from the worker.
+            "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false" if at_site else "true",
+            "PREFECT_LOGGING_LEVEL": configuration.log_level,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    async def _conclude(
+        self, flow_run: FlowRun, running: Running, end: ProcessEnd | None, message: str
+    ) -> HeadraceResult:
+        """Give the run its last state where the engine has not, and turn the rest into an exit status."""
+        identifier = running.identifier or str(flow_run.id)
+        if end is not None and end.handled and running.reason is None:
+            return HeadraceResult(identifier=identifier, status_code=0)
+        if running.reason is None and end is not None:
+            return HeadraceResult(identifier=identifier, status_code=end.exit_code)
+        state = self._last_state(running, message)
+        if end is None or not end.handled:
+            await self._end(flow_run.id, state)
+        return HeadraceResult(identifier=identifier, status_code=0)
+
+    @staticmethod
+    def _last_state(running: Running, message: str) -> State:
+        match running.reason:
+            case StopReason.CANCELLED:
+                return Cancelled(message=message)
+            case StopReason.CAPPED:
+                return State(type=StateType.FAILED, name="Capped", message=message)
+            case StopReason.LEASE_ENDED:
+                return State(type=StateType.FAILED, name="LeaseEnded", message=message)
+            case None:
+                return State(type=StateType.FAILED, name="NotStarted", message=message)
+            case _:
+                return State(type=StateType.CRASHED, name="Crashed", message=message)
+
+    async def _end(self, flow_run_id: UUID, state: State) -> None:
+        """Set a run's last state unless it has one; keep trying while the API is away."""
+        for pause_s in (*_STATE_RETRY_S, None):
+            try:
+                current = (await self.client.read_flow_run(flow_run_id)).state
+                if current is not None and current.is_final():
+                    return
+                await self.client.set_flow_run_state(flow_run_id, state, force=True)
+                return
+            except ObjectNotFound:
+                return
+            except (httpx.HTTPError, OSError) as problem:
+                if pause_s is None or self._draining:
+                    self._logger.error("Run %s could not be set to %s: %r", flow_run_id, state.name, problem)
+                    return
+                await anyio.sleep(pause_s)
+
+    async def kill_infrastructure(
+        self, infrastructure_pid: str, configuration: HeadraceConfiguration, grace_seconds: int = 30
+    ) -> None:
+        """Stop a run of this worker and wait until its cluster is closed. Safe to repeat.
+
+        Raises:
+            InfrastructureNotFound: When nothing of it exists any more.
+            InfrastructureNotAvailable: When it belongs to a worker on another machine.
+        """
+        for running in self._running.values():
+            if running.identifier == infrastructure_pid:
+                running.stop(StopReason.CANCELLED, "CANCELLED: the server had the run torn down")
+                with anyio.move_on_after(grace_seconds):
+                    await running.done.wait()
+                return
+        if infrastructure_pid.partition(":")[0] != _HOST:
+            raise InfrastructureNotAvailable(f"{infrastructure_pid} is not on this machine ({_HOST})")
+        raise InfrastructureNotFound(f"{infrastructure_pid} is gone")
+
+
+async def _ignore_pid(_pid: int) -> None:
+    return
