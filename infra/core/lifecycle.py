@@ -31,6 +31,15 @@ class AttemptState(StrEnum):
     SETTLED = "settled"
     EXPIRED = "expired"
 
+    @property
+    def holds_devices(self) -> bool:
+        return self in (AttemptState.RESERVED, AttemptState.DISPATCHED)
+
+    @property
+    def closed(self) -> bool:
+        """Whether its money is settled."""
+        return self in (AttemptState.SETTLED, AttemptState.EXPIRED)
+
 
 _FOLLOWERS: dict[AttemptState, frozenset[AttemptState]] = {
     AttemptState.RESERVED: frozenset({AttemptState.DISPATCHED, AttemptState.LOST, AttemptState.EXPIRED}),

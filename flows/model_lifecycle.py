@@ -1,0 +1,69 @@
+"""The whole chain: contract → train → evaluate → promote → embed → infer, each stage placed by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.core.workload import WorkKind
+from tasks.entry import entry_flow
+from tasks.options import (
+    DatasetChoice,
+    EmbeddingChoices,
+    EvaluationChoices,
+    InferenceChoices,
+    PlacementOptions,
+    TrainingChoices,
+)
+from tasks.running import (
+    changed_documents,
+    check_contract,
+    find_model,
+    promote_if_better,
+    published_model,
+    run_placed,
+    started_at,
+)
+
+
+@entry_flow("model-lifecycle", flow_run_name="lifecycle of {training.model} for {options.tenant}")
+def model_lifecycle(
+    dataset: DatasetChoice,
+    documents: DatasetChoice,
+    options: PlacementOptions,
+    training: TrainingChoices = TrainingChoices(),
+    evaluation: EvaluationChoices = EvaluationChoices(),
+    embedding: EmbeddingChoices = EmbeddingChoices(),
+    inference: InferenceChoices = InferenceChoices(),
+) -> dict[str, Any]:
+    """Train and promote a model when it passes its gates, refresh the document vectors, score the data.
+
+    Args:
+        dataset: What to learn from and to predict for.
+        documents: What to embed.
+        options: Who pays, by when, for how much, and where it may run; the deadline holds for the whole chain.
+        training, evaluation, embedding, inference: Each stage's own choices.
+    """
+    begun_at = started_at()
+    data = check_contract(dataset)
+    texts = check_contract(documents)
+
+    request = options.request(WorkKind.TRAINING, (data.ref,), data.rows * training.epochs, begun_at)
+    trained = run_placed(request, (("data", data.ref),), training.parameters(), training.model, "train")
+
+    scored = (("data", data.ref), *find_model(published_model(trained), with_champion=True))
+    request = options.request(WorkKind.EVALUATION, tuple(ref for _, ref in scored), data.rows, begun_at)
+    evaluated = run_placed(request, scored, evaluation.parameters(), evaluation.report, "evaluate")
+    promoted = promote_if_better(trained, evaluated)
+
+    changes = changed_documents(texts.ref, embedding.table)
+    request = options.request(
+        WorkKind.EMBEDDING_REFRESH, tuple(ref for _, ref in changes.roles), changes.count, begun_at
+    )
+    embedded = run_placed(request, changes.roles, embedding.parameters(), embedding.table, "embed")
+
+    served = (("data", data.ref), *find_model(DatasetChoice(name=training.model, version="champion")))
+    request = options.request(WorkKind.BATCH_INFERENCE, tuple(ref for _, ref in served), data.rows, begun_at)
+    inferred = run_placed(request, served, inference.parameters(), inference.predictions, "infer")
+
+    stages = {"train": trained, "evaluate": evaluated, "embed": embedded, "infer": inferred}
+    return {"promoted": promoted, **{stage: result.as_dict() for stage, result in stages.items()}}

@@ -1,0 +1,66 @@
+"""Takes the one consistent look at the world that a decision is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from infra.core.inventory import Site
+from infra.core.placement.estimate import learn_rates
+from infra.core.placement.snapshot import OfferLoad, Rate, Release, SiteHealth, Snapshot
+from infra.core.policy import Policy
+from infra.core.units import period_of
+from infra.ports import AttemptRecord, Clock, ControlStore
+
+OVERDUE_S = 5.0
+"""An attempt past its expected finish is expected back this much later, again and again, until it reports."""
+
+
+def loads_of(attempts: tuple[AttemptRecord, ...], now_at: float) -> tuple[OfferLoad, ...]:
+    """Devices in use by offer, from the attempts that hold some, in the order of (site, offer, release)."""
+    releases: dict[tuple[str, str], list[Release]] = {}
+    for attempt in attempts:
+        back_at = max(attempt.expected_finish_at, now_at + OVERDUE_S)
+        releases.setdefault((attempt.site, attempt.offer), []).append(Release(back_at, attempt.devices))
+    return tuple(
+        OfferLoad(site, offer, tuple(sorted(rows, key=lambda release: (release.at, release.devices))))
+        for (site, offer), rows in sorted(releases.items())
+    )
+
+
+def take_snapshot(
+    database: ControlStore,
+    sites: tuple[Site, ...],
+    policy: Policy,
+    priors: tuple[Rate, ...],
+    health: Callable[[tuple[str, ...], float], tuple[SiteHealth, ...]],
+    clock: Clock,
+    datasets: tuple[tuple[str, str], ...] | None = None,
+) -> Snapshot:
+    """Return the world as it is now.
+
+    Args:
+        health: Says how the named sites are, given the instant.
+        datasets: Names and versions to include; all accepted ones when ``None``.
+    """
+    now_at = clock.now()
+    healths = health(tuple(site.name for site in sites), now_at)
+    with database.reading():
+        holding = tuple(attempt for attempt in database.runs.open_attempts() if attempt.state.holds_devices)
+        if datasets is None:
+            entries = [entry for entry in database.catalog.versions() if not entry.quarantined]
+        else:
+            found = [database.catalog.find(name, version) for name, version in datasets]
+            entries = [entry for entry in found if entry is not None and not entry.quarantined]
+        balances = database.ledger.balances(period_of(now_at))
+        observations = database.history.observations()
+    versions = sorted({entry.version for entry in entries}, key=lambda version: (version.name, version.version))
+    return Snapshot(
+        now_at=now_at,
+        policy=policy,
+        sites=sites,
+        datasets=tuple(versions),
+        balances=balances,
+        rates=learn_rates(observations, priors),
+        loads=loads_of(holding, now_at),
+        health=healths,
+    )

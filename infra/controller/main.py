@@ -1,0 +1,70 @@
+"""The controller: ``python -m infra.controller.main``. One loop; a step that fails is logged and tried again."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from infra.controller.landing import LandingWatcher, emit_arrival
+from infra.controller.orphans import mend
+from infra.controller.waiting import WakeUps
+from infra.wiring import ControlPlane, control_plane
+from infra.worker.reaper import reap
+
+TICK_S = 1.0
+REAP_GRACE_S = 30.0
+
+logger = logging.getLogger("headrace.controller")
+
+
+def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]]:
+    """The controller's duties: name, seconds between two rounds, and what to do."""
+    watcher = LandingWatcher(control.store, control.contract_names(), emit_arrival, control.clock)
+    wake_ups = WakeUps(control)
+
+    def reap_local_sites() -> list[object]:
+        directories = [control.settings.site_dir(site.name) for site in control.sites]
+        now_at = control.clock.now()
+        return [ended for path in directories for ended in reap(path, now_at, REAP_GRACE_S, dry_run=False)]
+
+    return [
+        ("arrivals", 1.0, watcher.scan),
+        ("wake-ups", 1.0, wake_ups.look),
+        ("orphans", 2.0, lambda: mend(control)),
+        ("reaper", 5.0, reap_local_sites),
+    ]
+
+
+def run(control: ControlPlane, stop: threading.Event) -> None:
+    """Do the duties in turn until told to stop."""
+    due = [[0.0, *step] for step in steps(control)]
+    while not stop.is_set():
+        for entry in due:
+            due_at, name, every_s, act = entry
+            if control.clock.now() < due_at:
+                continue
+            try:
+                for line in act() or ():
+                    logger.info("%s: %s", name, line)
+            except Exception:
+                # One duty's trouble (the API restarting, a full disk) must not end the others.
+                logger.exception("%s failed; trying again", name)
+            entry[0] = control.clock.now() + every_s
+        stop.wait(TICK_S)
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(control_plane(), stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

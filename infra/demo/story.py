@@ -1,0 +1,116 @@
+"""The demo's story, (a) to (g): each run goes through its deployment and is read back from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from infra.core.placement.snapshot import Rate
+from infra.core.units import iso
+from infra.core.workload import WorkKind
+from infra.demo.data import land_corrupt_digits, land_digits, land_docs, search_examples
+from infra.demo.driver import Driver, Row
+from infra.wiring import ControlPlane
+
+DIGITS_TENANT, DOCS_TENANT = "vision", "search"
+BUSY_S = 80.0
+"""How long the run that fills the on-prem devices is meant to take."""
+PATIENCE_S = 150.0
+
+DIGITS = {"name": "mnist5k", "version": "v1"}
+DOCS = {"name": "api-docs", "version": "v1"}
+
+
+def tell(driver: Driver) -> list[Row]:
+    """Play the story; returns one row for each run."""
+    rows = []
+    driver.say("data arrives: 5,000 digits (residency EU) and the docstrings of installed packages (public)")
+    docs_rows = land_docs(driver.control, "v1")
+    digits_rows = land_digits(driver.control, "v1")
+    first_index = driver.started_by_event("embedding-refresh/api-docs", "v1", PATIENCE_S)
+    relaxed = driver.started_by_event("training/digits", "v1", PATIENCE_S)
+    driver.say(f"the arrivals started a training on {digits_rows:,} digits and a first index of {docs_rows:,} docs")
+    driver.finished(relaxed, PATIENCE_S)
+    driver.finished(first_index, PATIENCE_S)
+    rows.append(driver.row("(a) EU digits, relaxed deadline", relaxed, _accuracy))
+    rows.append(driver.row("    first index of the docs", first_index, _embedded))
+
+    busy_until, filler = _fill_onprem(driver, digits_rows)
+    driver.say(f"on-prem is full until about {busy_until}; deadlines of (b), (c) and (e) are set to that instant")
+    tight = {"deadline": busy_until}
+    trial = {"training": {"model": "digits-model-b", "epochs": 4}}
+    eu_cloud = driver.start("training/digits", {"dataset": DIGITS, "options": _by(DIGITS_TENANT, **tight), **trial})
+    us_spot = driver.start(
+        "embedding-refresh/api-docs",
+        {"dataset": DOCS, "options": _by(DOCS_TENANT, **tight), "embedding": {"table": "docs-trial"}},
+    )
+    waits = driver.start(
+        "embedding-refresh/api-docs",
+        {"dataset": DOCS, "options": _by(DOCS_TENANT, budget_usd=0), "embedding": {"table": "docs-free"}},
+    )
+    hopeless = driver.start(
+        "training/digits", {"dataset": DIGITS, "options": _by(DIGITS_TENANT, budget_usd=0.0001, **tight), **trial}
+    )
+    driver.finished(hopeless, PATIENCE_S)
+    driver.say("a corrupt version of the digits arrives")
+    land_corrupt_digits(driver.control, "v2")
+    corrupt = driver.started_by_event("training/digits", "v2", PATIENCE_S)
+    for run in (eu_cloud, us_spot, corrupt, filler, waits):
+        driver.finished(run, PATIENCE_S)
+    rows.append(driver.row("    fills both on-prem devices", filler, _accuracy))
+    rows.append(driver.row("(b) EU digits, on-prem full, tight deadline", eu_cloud, _accuracy))
+    rows.append(driver.row("(c) public docs, tight deadline", us_spot, _embedded))
+    rows.append(driver.row("(d) public docs, budget 0", waits, _embedded))
+    rows.append(driver.row("(e) EU digits, tight deadline, budget $0.0001", hopeless, _accuracy))
+    rows.append(driver.row("(f) corrupt digits arrive", corrupt, _accuracy))
+
+    driver.say("a new version of the docs arrives, in which a few are changed, new or gone")
+    land_docs(driver.control, "v2")
+    changed = driver.started_by_event("embedding-refresh/api-docs", "v2", PATIENCE_S)
+    driver.finished(changed, PATIENCE_S)
+    rows.append(driver.row("(g) changed docs arrive", changed, _embedded))
+    for line in search_examples(driver.control):
+        driver.say(line)
+    return rows
+
+
+def _by(tenant: str, **limits: Any) -> dict[str, Any]:
+    return {"tenant": tenant, **limits}
+
+
+def _fill_onprem(driver: Driver, rows: int) -> tuple[str, str]:
+    """Start a training on both on-prem devices; returns when it is expected back (ISO 8601) and its flow run."""
+    epochs = _epochs_for(driver.control, rows, BUSY_S)
+    filler = driver.start(
+        "training/digits",
+        {
+            "dataset": DIGITS,
+            "options": _by(DIGITS_TENANT, devices=2, purchases=["owned"]),
+            "training": {"model": "digits-model-long", "epochs": epochs},
+        },
+    )
+    attempt = driver.computing(filler, PATIENCE_S)
+    return iso(round(attempt.expected_finish_at)), filler
+
+
+def _epochs_for(control: ControlPlane, rows: int, target_s: float) -> int:
+    """Epochs that keep both devices busy for about ``target_s``, by today's estimate for one device."""
+    rate = _rate(control.snapshot(()).rates)
+    return max(10, round(1.8 * (target_s - rate.fixed_s) / (rate.unit_s * rows)))
+
+
+def _rate(rates: tuple[Rate, ...]) -> Rate:
+    """The training rate that rests on the most runs."""
+    return max((rate for rate in rates if rate.kind is WorkKind.TRAINING), key=lambda rate: (rate.samples, rate.device))
+
+
+_Teller = Callable[[dict[str, float]], str]
+
+
+def _accuracy(metrics: dict[str, float]) -> str:
+    return f"accuracy {metrics['holdout_accuracy']:.3f} on held-out digits"
+
+
+def _embedded(metrics: dict[str, float]) -> str:
+    unchanged, removed = metrics["unchanged"], metrics["removed"]
+    return f"embedded {metrics['embedded']:.0f}, kept {unchanged:.0f}, removed {removed:.0f}"

@@ -1,0 +1,67 @@
+"""The only place where adapters are chosen and put together."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+
+from infra.adapters.clock import SystemClock
+from infra.adapters.objects import open_store
+from infra.adapters.observation import take_snapshot
+from infra.adapters.permits import PermitSigner
+from infra.adapters.prefect_status import site_health
+from infra.adapters.reports import load_trusted_keys
+from infra.adapters.sql import open_database
+from infra.core.inventory import Site
+from infra.core.placement.snapshot import Rate, Snapshot
+from infra.core.policy import Policy
+from infra.documents import load_policy, load_rates, load_sites
+from infra.ports import Clock, ControlStore, ObjectStore
+from infra.settings import Settings
+
+
+class ControlPlane:
+    """What the control plane works with. Made once per process; parts are opened when first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock: Clock = SystemClock()
+
+    @cached_property
+    def database(self) -> ControlStore:
+        return open_database(self.settings.database_url, self.clock)
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        return open_store(self.settings.store_url)
+
+    @cached_property
+    def signer(self) -> PermitSigner:
+        return PermitSigner.from_file(self.settings.permit_key_file)
+
+    @property
+    def trusted_keys(self) -> dict:
+        """Sites' public keys by site; read anew, so that a revoked site is out at once."""
+        return load_trusted_keys(self.settings.trust_dir)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return load_sites(self.settings.sites_dir)
+
+    @property
+    def policy(self) -> Policy:
+        """Read anew for each decision: after a change no decision uses the old one."""
+        return load_policy(self.settings.policies_dir / "default.yaml")
+
+    @cached_property
+    def priors(self) -> tuple[Rate, ...]:
+        return load_rates(self.settings.config_dir / "rates.yaml")
+
+    def snapshot(self, datasets: tuple[tuple[str, str], ...] | None = None) -> Snapshot:
+        """The world now, with these datasets' versions (all accepted ones when ``None``)."""
+        return take_snapshot(self.database, self.sites, self.policy, self.priors, site_health, self.clock, datasets)
+
+
+@lru_cache(maxsize=1)
+def control_plane() -> ControlPlane:
+    """The control plane of this process, from its environment."""
+    return ControlPlane(Settings.from_env())

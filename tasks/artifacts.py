@@ -1,0 +1,113 @@
+"""What a person sees of a run in the Prefect UI. Artifacts inform; nothing is ever decided from them."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
+
+from prefect import runtime
+from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
+
+from infra.core.lifecycle import AttemptState
+from infra.core.placement.decision import CostParts
+from infra.core.units import usd
+from infra.documents import decision_from_json
+from infra.ports import AttemptRecord, Publication
+from infra.render.markdown import decision_markdown
+from infra.render.picture import decision_svg
+from infra.render.prose import changes_text, span
+from infra.wiring import ControlPlane
+from tasks.placement import Placement
+
+P = ParamSpec("P")
+_PARTS = ("compute_micro", "boot_micro", "egress_micro", "rework_micro")
+
+
+def informs(function: Callable[P, None]) -> Callable[P, None]:
+    """An artifact that cannot be shown is logged and must not stop the run that it tells of."""
+
+    @wraps(function)
+    def show(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except Exception:
+            logging.getLogger("headrace.artifacts").exception("the %s artifact could not be shown", function.__name__)
+
+    return show
+
+
+def remedies(placement: Placement) -> list[str]:
+    """What would make an infeasible placement feasible, one sentence each."""
+    now_at = placement.snapshot.now_at
+    return [changes_text(each.changes, now_at) for each in placement.decision.counterfactuals]
+
+
+@informs
+def decision(run_id: str, placement: Placement) -> None:
+    """Table of the candidates with reasons, costs and times, and its picture."""
+    text = decision_markdown(placement.decision, placement.request, placement.snapshot)
+    key = _key("decision")
+    create_markdown_artifact(text, key=key, description=f"Where run {run_id} goes, and why")
+    picture = decision_svg(placement.decision, placement.request, placement.snapshot).encode()
+    create_image_artifact(
+        "data:image/svg+xml;base64," + base64.b64encode(picture).decode(),
+        key=f"{key}-picture",
+        description="Cost by part and time line of each candidate",
+    )
+
+
+@informs
+def site_link(attempt: AttemptRecord) -> None:
+    """A link from the entry run to the site's run."""
+    base = (runtime.flow_run.get_ui_url() or "").rsplit("/", 1)[0]
+    if base and attempt.child_run_id:
+        create_link_artifact(
+            f"{base}/{attempt.child_run_id}",
+            link_text=f"attempt {attempt.attempt} at {attempt.site}",
+            key=_key("site-run"),
+        )
+
+
+@informs
+def quarantine(name: str, version: str, report: dict[str, Any]) -> None:
+    """The breach: each expectation that failed, with the rows that failed it."""
+    rows = [f"### {name}@{version} breaks its contract", "", "| rule | rows | examples |", "| --- | --- | --- |"]
+    for failure in report.get("failures", ()):
+        shown = ", ".join(str(row) for row in failure.get("rows", ())[:10])
+        rows.append(f"| {failure.get('rule', '')} | {failure.get('count', '')} | {shown} |")
+    create_markdown_artifact("\n".join(rows), key=_key("quarantine"), description="Why the version was quarantined")
+
+
+@informs
+def result(publication: Publication) -> None:
+    """The published result's numbers."""
+    rows = [f"### {publication.name or 'result'} {publication.version}", "", "| metric | value |", "| --- | ---: |"]
+    rows += [f"| {name} | {value:.6g} |" for name, value in sorted(publication.metrics.items())]
+    create_markdown_artifact("\n".join(rows), key=_key("result"), description=f"Published as {publication.uri}")
+
+
+@informs
+def settlement(control: ControlPlane, run_id: str, attempt: AttemptRecord) -> None:
+    """Estimate beside actual, by part."""
+    record = control.database.runs.decisions(run_id)[-1]
+    chosen = decision_from_json(record.decision_json).chosen
+    estimated = chosen.cost if chosen is not None else CostParts()
+    charged = attempt.charged or CostParts()
+    how = "expired without a report" if attempt.state is AttemptState.EXPIRED else "settled"
+    rows = [f"### Attempt {attempt.attempt} at {attempt.site}: {how}", "", "| part | estimated | charged |"]
+    rows.append("| --- | ---: | ---: |")
+    for part in _PARTS:
+        label = part.removesuffix("_micro")
+        rows.append(f"| {label} | {usd(getattr(estimated, part))} | {usd(getattr(charged, part))} |")
+    rows.append(f"| **all** | **{usd(estimated.total_micro)}** | **{usd(charged.total_micro)}** |")
+    if chosen is not None and attempt.metered:
+        actual_s = attempt.metered.get("machine_s", 0.0)
+        rows += ["", f"Time: estimated {span(chosen.time.total_s)}, measured {span(actual_s)}."]
+    create_markdown_artifact("\n".join(rows), key=_key("settlement"), description="What the attempt cost, by part")
+
+
+def _key(what: str) -> str:
+    return f"{what}-{str(runtime.flow_run.get_flow_name() or 'run').lower().replace('_', '-')}"

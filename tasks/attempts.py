@@ -1,0 +1,135 @@
+"""Follows an attempt from its dispatch to its settlement. Every step may be repeated after a crash.
+
+Both the entry flow and the controller call these functions: the flow while it lives, the controller for attempts whose
+flow is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.adapters.reports import read_report
+from infra.core.budget import EntryKind
+from infra.core.errors import UnavailableError
+from infra.core.lifecycle import AttemptState, RunState
+from infra.core.metering import ReportKind, ReportOutcome, SiteReport, charge_parts
+from infra.core.placement.decision import CostParts
+from infra.core.placement.snapshot import Snapshot
+from infra.documents import request_from_json, snapshot_from_json
+from infra.ports import AttemptRecord, Observation
+from infra.wiring import ControlPlane
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """An attempt whose site has reported, with the report; ``None`` when the site never did."""
+
+    attempt: AttemptRecord
+    report: SiteReport | None
+
+
+def closing_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | None:
+    """The site's signed closing report, once it lies in the store.
+
+    Raises:
+        RefusedError: ``REPORT_FORGED`` when it is not signed by the attempt's site.
+    """
+    return _report(control, attempt, ReportKind.CLOSED)
+
+
+def _report(control: ControlPlane, attempt: AttemptRecord, kind: ReportKind) -> SiteReport | None:
+    return read_report(control.store, control.trusted_keys, attempt.run_id, attempt.attempt, kind, attempt.site)
+
+
+def conclude(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None, units: float) -> Concluded:
+    """Write down how the attempt ended: FINISHED when the site says so, LOST otherwise.
+
+    A finished attempt becomes part of the history that estimates are learnt from.
+    """
+    finished = report is not None and report.outcome is ReportOutcome.FINISHED
+    state = AttemptState.FINISHED if finished else AttemptState.LOST
+    if attempt.state.holds_devices:
+        attempt = control.database.runs.update_attempt(
+            attempt.run_id,
+            attempt.attempt,
+            state,
+            finished_at=control.clock.now() if report is None else report.ended_at,
+            metered={} if report is None else report.measures(),
+        )
+    if finished and report is not None and units > 0:
+        run = control.database.runs.run(attempt.run_id)
+        assert run is not None
+        control.database.history.add(
+            Observation(
+                run_id=attempt.run_id,
+                attempt=attempt.attempt,
+                kind=run.kind,
+                site=attempt.site,
+                offer=attempt.offer,
+                device=attempt.device,
+                devices=attempt.devices,
+                units=units,
+                run_s=report.run_s,
+                boot_s=report.boot_s,
+                at=report.ended_at,
+            )
+        )
+    return Concluded(attempt, report)
+
+
+def settle(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None) -> AttemptRecord:
+    """Charge what the site metered, never more than was reserved, and give the rest back.
+
+    Without a report the attempt expires: nothing is known to have been used, so nothing is charged beyond the last
+    meter reading that did arrive.
+    """
+    if attempt.state.closed:
+        return attempt
+    ledger, runs, now_at = control.database.ledger, control.database.runs, control.clock.now()
+    known = report or _report(control, attempt, ReportKind.METER)
+    reserved = ledger.reserved_for(attempt.run_id, attempt.attempt)
+    parts = CostParts() if known is None else charged_parts(control, attempt, known, reserved)
+    kind = EntryKind.SETTLE if report is not None else EntryKind.EXPIRE
+    with control.database.transaction():
+        if kind is EntryKind.SETTLE:
+            ledger.settle(attempt.run_id, attempt.attempt, parts, now_at)
+        else:
+            ledger.expire(attempt.run_id, attempt.attempt, parts, now_at)
+        closed = AttemptState.SETTLED if kind is EntryKind.SETTLE else AttemptState.EXPIRED
+        return runs.update_attempt(attempt.run_id, attempt.attempt, closed, charged=parts)
+
+
+def charged_parts(control: ControlPlane, attempt: AttemptRecord, report: SiteReport, limit_micro: int) -> CostParts:
+    """The attempt's cost by part, at the prices of the decision that placed it."""
+    snapshot = deciding_snapshot(control, attempt)
+    sites = {site.name: site for site in snapshot.sites}
+    offer = next(
+        offer for pool in sites[attempt.site].pools for offer in pool.offers if offer.name == attempt.offer
+    )
+    egress = max((sites[name].egress_micro_per_gb for name in report.egress_sources if name in sites), default=0)
+    return charge_parts(report, offer.price, egress, limit_micro)
+
+
+def deciding_snapshot(control: ControlPlane, attempt: AttemptRecord) -> Snapshot:
+    """The snapshot of the decision that opened this attempt: the last one decided not after it started."""
+    records = [
+        record
+        for record in control.database.runs.decisions(attempt.run_id)
+        if record.decided_at <= attempt.started_at
+    ]
+    if not records:
+        raise UnavailableError("NO_DECISION", "the attempt has no decision", f"run {attempt.run_id}", "see the database")
+    return snapshot_from_json(records[-1].snapshot_json)
+
+
+def wanted_units(control: ControlPlane, run_id: str) -> float:
+    """Units of work that the run's newest request asks for."""
+    records = control.database.runs.decisions(run_id)
+    return request_from_json(records[-1].request_json).units if records else 0.0
+
+
+def end_run(control: ControlPlane, run_id: str, state: RunState, detail: str) -> None:
+    """End a run that is still open; one that already ended stays as it is."""
+    run = control.database.runs.run(run_id)
+    if run is not None and not run.state.final:
+        control.database.runs.set_run_state(run_id, state, detail)

@@ -1,0 +1,79 @@
+"""What every entry flow is: a Prefect flow that ends in a state a person understands, and can be run again.
+
+A flow's process may die at any point, or end on purpose while its run waits. Prefect then runs the same flow again from
+its start, and each step finds in the control plane's database what was already done. A *wait* leaves the flow run
+scheduled for the instant at which its devices are expected, without a process.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import flow, get_run_logger, runtime
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause
+from prefect.states import Failed, Scheduled, State
+
+from infra.core.errors import HeadraceError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+WAITING = "Waiting"
+"""Name of the Prefect state of a run that waits for its devices."""
+
+
+class WaitUntilError(Exception):
+    """Leaves a flow that has to wait. Not a failure: the flow run is scheduled for ``at``."""
+
+    def __init__(self, at: float, why: str) -> None:
+        self.at, self.why = at, why
+        super().__init__(why)
+
+
+class EndedError(HeadraceError):
+    """A run that ended without a result, for a reason that its record tells: infeasible, quarantined, failed."""
+
+    exit_status = 3
+
+    def __init__(self, title: str, code: str, problem: str, where: str, remedy: str = "") -> None:
+        self.title = title
+        super().__init__(code, problem, where, remedy)
+
+
+def entry_flow(name: str, **options: Any) -> Callable[[Callable[P, R]], Any]:
+    """Make an entry flow: waiting and refusals become Prefect states instead of stack traces."""
+
+    def decorate(function: Callable[P, R]) -> Any:
+        @functools.wraps(function)
+        def body(*args: P.args, **kwargs: P.kwargs) -> R | State:
+            try:
+                return function(*args, **kwargs)
+            except WaitUntilError as wait:
+                raise Pause(state=_schedule_again(wait)) from None
+            except EndedError as ended:
+                return Failed(name=ended.title, message=str(ended))
+            except HeadraceError as error:
+                get_run_logger().error("%s", error)
+                return Failed(name="Refused" if error.exit_status == 2 else "Failed", message=str(error))
+
+        return flow(name=name, **options)(body)
+
+    return decorate
+
+
+def _schedule_again(wait: WaitUntilError) -> State:
+    state: State = Scheduled(
+        name=WAITING, scheduled_time=datetime.fromtimestamp(wait.at, UTC), message=wait.why
+    )
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(flow_run_id(), state, force=True)
+    return state
+
+
+def flow_run_id() -> Any:
+    """Id of the flow run that this process executes."""
+    return runtime.flow_run.get_id()

@@ -1,0 +1,139 @@
+"""What a person fills in to start a run: shown as a form in the Prefect UI, checked before the flow begins."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from infra.core.errors import InputError
+from infra.core.inventory import Purchase, TrustZone
+from infra.core.units import micro_from_usd
+from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, WorkloadRequest
+
+
+class DatasetChoice(BaseModel):
+    """A version of a dataset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="Name of the dataset, as in its contract.")
+    version: str = Field("latest", description="A landed or accepted version; 'latest' is the newest accepted one.")
+
+
+class PlacementOptions(BaseModel):
+    """Limits within which Headrace chooses where the run goes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: str = Field(description="Who pays.")
+    deadline_minutes: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="The result must be there this long after the run was started."
+    )
+    deadline: datetime | None = Field(None, description="The result must be there by then, instead of in minutes.")
+    budget_usd: float | None = Field(None, ge=0, allow_inf_nan=False, description="The most that this run may cost.")
+    priority: int = Field(50, ge=0, le=100, description="Higher first among those that wait.")
+    residency: list[str] = Field(
+        default_factory=list, description="Narrow the data's own residency: ISO 3166 codes or groups such as EU."
+    )
+    trust_zone: Literal["public", "partner", "private"] = Field("public", description="Least trusted zone allowed.")
+    purchases: list[Literal["owned", "on_demand", "spot"]] = Field(
+        default_factory=lambda: ["owned", "on_demand", "spot"], description="Ways of paying that are allowed."
+    )
+    devices: int = Field(1, ge=1, description="Devices to use at once.")
+    device_kinds: list[str] = Field(default_factory=list, description="Kinds of device that will do; empty: any.")
+    memory_gb: float = Field(0, ge=0, allow_inf_nan=False, description="Least memory of one device.")
+    may_wait: bool = Field(True, description="Wait for a cheaper or free device when the deadline allows it.")
+
+    def request(
+        self, kind: WorkKind, datasets: tuple[DatasetRef, ...], units: float, started_at: float
+    ) -> WorkloadRequest:
+        """The workload request, with a deadline in minutes counted from ``started_at``.
+
+        Raises:
+            InputError: For contradictory or unknown values.
+        """
+        if self.deadline is not None and self.deadline_minutes is not None:
+            raise InputError(
+                "CONTRADICTORY_DEADLINE", "two deadlines", "options: deadline", "give an instant or minutes, not both"
+            )
+        deadline_at = None
+        if self.deadline_minutes is not None:
+            deadline_at = started_at + self.deadline_minutes * 60
+        elif self.deadline is not None:
+            if self.deadline.tzinfo is None:
+                raise InputError("BAD_TIME", "no time zone", "options: deadline", "write 2026-11-24T14:20:00Z")
+            deadline_at = self.deadline.timestamp()
+        return WorkloadRequest(
+            kind=kind,
+            tenant=self.tenant,
+            datasets=datasets,
+            units=units,
+            resources=Resources(self.devices, tuple(self.device_kinds), self.memory_gb),
+            deadline_at=deadline_at,
+            budget_micro=None if self.budget_usd is None else micro_from_usd(self.budget_usd, "options: budget_usd"),
+            priority=self.priority,
+            residency=tuple(self.residency),
+            trust_zone=TrustZone(self.trust_zone),
+            purchases=tuple(Purchase(purchase) for purchase in self.purchases),
+            fallbacks=(Fallback.WAIT,) if self.may_wait else (),
+        )
+
+
+class _Choices(BaseModel):
+    """Choices of one kind of work: those that are not the control plane's own become the work's parameters."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    published_as: ClassVar[str] = ""
+
+    def parameters(self) -> dict[str, float | int | str | dict[str, float]]:
+        return self.model_dump(exclude={self.published_as})
+
+
+class TrainingChoices(_Choices):
+    """How to train, and the model's name."""
+
+    published_as = "model"
+    model: str = Field("digits-model", description="Name under which the model is published.")
+    epochs: int = Field(8, ge=1, le=10_000, description="Passes over the training part.")
+    batch_size: int = Field(64, ge=1, description="Samples per step, over all devices together.")
+    learning_rate: float = Field(0.002, gt=0, allow_inf_nan=False)
+    hidden: int = Field(128, ge=1, description="Width of the hidden layer.")
+    seed: int = Field(0, ge=0, description="Equal seeds give equal models.")
+    checkpoint_every_s: float = Field(10.0, ge=0, allow_inf_nan=False, description="Seconds between checkpoints.")
+
+
+class EvaluationChoices(_Choices):
+    """What a model must reach."""
+
+    published_as = "report"
+    report: str = Field("digits-evaluation", description="Name under which the report is published.")
+    thresholds: dict[str, float] = Field(
+        default_factory=lambda: {"accuracy": 0.85}, description="Least value of each named metric."
+    )
+    champion_tolerance: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="How far below the champion's accuracy the model may stay."
+    )
+
+
+class EmbeddingChoices(_Choices):
+    """The table of vectors and how it is filled."""
+
+    published_as = "table"
+    table: str = Field("api-docs-index", description="Name of the vector table.")
+    batch_rows: int = Field(64, ge=1, le=10_000, description="Documents in one Dask task.")
+
+
+class InferenceChoices(_Choices):
+    """How to score, and the predictions' name."""
+
+    published_as = "predictions"
+    predictions: str = Field("digits-predictions", description="Name under which the predictions are published.")
+    partition_rows: int = Field(1000, ge=1, description="Rows in one partition; a finished one is never done again.")
+
+
+class ProbeChoices(_Choices):
+    """How long the empty job lasts."""
+
+    sleep_s: float = Field(0.0, ge=0, le=3600, allow_inf_nan=False, description="Seconds to sleep at the site.")

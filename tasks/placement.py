@@ -1,0 +1,205 @@
+"""Places a run: snapshot → decide → claim devices and reserve money → permit. Everything is recorded.
+
+Plain functions over the control plane's ports; ``tasks/entry.py`` shows them to Prefect.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from infra.core.canonical import digest
+from infra.core.errors import BudgetError, ConflictError, InputError
+from infra.core.inventory import Site
+from infra.core.lifecycle import AttemptState, RunState
+from infra.core.placement.decide import decide
+from infra.core.placement.decision import Candidate, Decision, Outcome
+from infra.core.placement.snapshot import Snapshot
+from infra.core.trust import PermitClaims, PermittedDataset
+from infra.core.units import period_of
+from infra.core.workload import DatasetRef, WorkloadRequest
+from infra.ports import AttemptRecord, CatalogEntry, RunRecord
+from infra.wiring import ControlPlane
+from tasks.site_job import InputRef, SiteWork
+
+ROUNDS = 20
+"""How often a placement is tried again after somebody else took the devices or the money in between."""
+
+START_ALLOWANCE_S = 600.0
+"""A permit outlives the high estimate of its run by this much, for queues and slow starts…"""
+
+OVERRUN = 3.0
+"""…and by this factor: what an attempt may cost is bounded by its cap, not by its permit's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run as its flow asks for it.
+
+    Attributes:
+        roles: What the work calls each dataset: ``(("data", ref), ("model", ref))``.
+        parameters: The kind's own parameters, plain JSON.
+        output: Name under which the result is published; empty when there is nothing to publish.
+    """
+
+    run_id: str
+    flow_run_id: str
+    request: WorkloadRequest
+    roles: tuple[tuple[str, DatasetRef], ...]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A decision and, when the outcome is *run*, the attempt that it opened."""
+
+    decision: Decision
+    snapshot: Snapshot
+    request: WorkloadRequest
+    attempt: AttemptRecord | None
+
+
+def open_run(control: ControlPlane, plan: RunPlan) -> RunRecord:
+    """The run's record; opened when this is the first time that the flow comes by."""
+    return control.database.runs.open_run(
+        RunRecord(
+            plan.run_id,
+            plan.flow_run_id,
+            plan.request.kind,
+            plan.request.tenant,
+            RunState.ACTIVE,
+            0,
+            control.clock.now(),
+        )
+    )
+
+
+def place(control: ControlPlane, plan: RunPlan) -> Placement:
+    """Decide and, when the outcome is *run*, take devices and money for the next attempt in one transaction.
+
+    Raises:
+        InputError: The request names something unknown.
+        ConflictError: ``PLACEMENT_CONTENDED`` when others were faster too often.
+    """
+    database = control.database
+    for _ in range(ROUNDS):
+        run = database.runs.run(plan.run_id)
+        assert run is not None, "a run is opened before it is placed"
+        request = remaining(control, plan)
+        snapshot = control.snapshot(tuple((ref.name, ref.version) for _, ref in plan.roles))
+        decision = decide(request, snapshot)
+        try:
+            with database.transaction():
+                database.runs.add_decision(plan.run_id, request, snapshot, decision)
+                if decision.outcome is not Outcome.RUN:
+                    waits = decision.outcome is Outcome.WAIT
+                    database.runs.set_run_state(plan.run_id, RunState.WAITING if waits else RunState.INFEASIBLE)
+                    return Placement(decision, snapshot, request, None)
+                assert decision.chosen is not None
+                record = _attempt(control, plan, run.attempt + 1, decision.chosen, snapshot)
+                attempt = database.runs.claim_attempt(record, _capacity(snapshot, decision.chosen))
+                database.ledger.reserve(
+                    request.tenant,
+                    period_of(snapshot.now_at),
+                    plan.run_id,
+                    attempt.attempt,
+                    attempt.cap_micro,
+                    snapshot.now_at,
+                )
+            return Placement(decision, snapshot, request, attempt)
+        except (ConflictError, BudgetError):
+            continue
+    raise ConflictError("PLACEMENT_CONTENDED", f"others were faster {ROUNDS} times", f"run {plan.run_id}", "try again")
+
+
+def remaining(control: ControlPlane, plan: RunPlan) -> WorkloadRequest:
+    """The request with its budget reduced by what earlier attempts were charged."""
+    request = plan.request
+    if request.budget_micro is None:
+        return request
+    charged = [attempt.charged for attempt in control.database.runs.attempts(plan.run_id)]
+    spent = sum(parts.total_micro for parts in charged if parts is not None)
+    return replace(request, budget_micro=max(0, request.budget_micro - spent))
+
+
+def site_work(control: ControlPlane, plan: RunPlan, attempt: int, site: str) -> SiteWork:
+    """What the site is asked to do. Equal for equal plans, so that the permit's digest holds after a restart."""
+    inputs = []
+    for role, ref in plan.roles:
+        entry = _entry(control, ref)
+        version = entry.version
+        source = site if site in version.copies else _cheapest_copy(control.sites, entry)
+        prefix = f"datasets/{version.name}/{version.version}"
+        inputs.append(
+            InputRef(role, version.name, version.version, prefix, source, entry.manifest_sha256, version.bytes)
+        )
+    return SiteWork(plan.run_id, attempt, plan.request.kind, tuple(inputs), dict(plan.parameters))
+
+
+def _attempt(control: ControlPlane, plan: RunPlan, number: int, chosen: Candidate, snapshot: Snapshot) -> AttemptRecord:
+    assert chosen.finish_at is not None
+    assert chosen.finish_high_at is not None
+    now_at = snapshot.now_at
+    permit = PermitClaims(
+        id=str(uuid.uuid4()),
+        run_id=plan.run_id,
+        attempt=number,
+        site=chosen.site,
+        pool=chosen.pool,
+        offer=chosen.offer,
+        devices=chosen.devices,
+        work_sha256=digest(site_work(control, plan, number, chosen.site)),
+        datasets=tuple(_permitted(_entry(control, ref)) for _, ref in plan.roles),
+        residency=plan.request.residency,
+        trust_zone=plan.request.trust_zone,
+        cap_micro=chosen.cap_micro,
+        issued_at=now_at,
+        expires_at=now_at + START_ALLOWANCE_S + OVERRUN * (chosen.finish_high_at - now_at),
+    )
+    return AttemptRecord(
+        run_id=plan.run_id,
+        attempt=number,
+        state=AttemptState.RESERVED,
+        site=chosen.site,
+        pool=chosen.pool,
+        offer=chosen.offer,
+        purchase=chosen.purchase,
+        device=chosen.device,
+        devices=chosen.devices,
+        cap_micro=chosen.cap_micro,
+        permit=permit,
+        started_at=now_at,
+        expected_finish_at=chosen.finish_at,
+    )
+
+
+def _permitted(entry: CatalogEntry) -> PermittedDataset:
+    version = entry.version
+    return PermittedDataset(version.name, version.version, version.residency, version.trust_zone, entry.manifest_sha256)
+
+
+def _entry(control: ControlPlane, ref: DatasetRef) -> CatalogEntry:
+    entry = control.database.catalog.find(ref.name, ref.version)
+    if entry is None or entry.quarantined:
+        raise InputError(
+            "UNKNOWN_DATASET", f"{ref} is not an accepted version", "request: datasets", "see `headrace data versions`"
+        )
+    return entry
+
+
+def _cheapest_copy(sites: tuple[Site, ...], entry: CatalogEntry) -> str:
+    egress = {site.name: site.egress_micro_per_gb for site in sites}
+    return min(entry.version.copies, key=lambda name: (egress.get(name, 0), name))
+
+
+def _capacity(snapshot: Snapshot, chosen: Candidate) -> int:
+    return next(
+        offer.capacity
+        for site in snapshot.sites
+        if site.name == chosen.site
+        for pool in site.pools
+        for offer in pool.offers
+        if offer.name == chosen.offer
+    )

@@ -1,0 +1,231 @@
+"""One placed run, from its request to its published result: what the entry flows are chains of."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from prefect import get_run_logger, task
+from prefect.client.orchestration import get_client
+from prefect.deployments import run_deployment
+
+from infra.adapters.reports import read_refusal
+from infra.core.canonical import plain
+from infra.core.errors import HeadraceError
+from infra.core.lifecycle import AttemptState, RunState
+from infra.core.metering import ReportOutcome, SiteReport
+from infra.core.placement.decision import Outcome
+from infra.core.units import iso, usd
+from infra.core.workload import DatasetRef, WorkloadRequest
+from infra.ports import AttemptRecord, Publication
+from infra.wiring import ControlPlane, control_plane
+from tasks import artifacts
+from tasks.attempts import closing_report, conclude, end_run, settle
+from tasks.contracts import Quarantined, check_version
+from tasks.entry import EndedError, WaitUntilError, flow_run_id
+from tasks.options import DatasetChoice
+from tasks.placement import Placement, RunPlan, open_run, place, site_work
+from tasks.publishing import publish_result
+
+MOST_ATTEMPTS = 4
+POLL_S = 0.2
+"""Time between two looks for the site's closing report."""
+API_LOOK_S = 2.0
+"""Time between two looks at the site's flow run, in case that no report ever comes."""
+REPORT_GRACE_S = 20.0
+"""How long the closing report may come after the site's flow run has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a placed run gives to its flow."""
+
+    run_id: str
+    site: str
+    purchase: str
+    published: DatasetRef | None
+    metrics: dict[str, float]
+    charged_micro: int
+
+    def as_dict(self) -> dict[str, Any]:
+        values = plain(self)
+        return {**values, "charged_usd": usd(self.charged_micro)}
+
+
+@task(name="check contract", persist_result=False)
+def check_contract(choice: DatasetChoice) -> DatasetRef:
+    """Validate the version against its contract; a breach quarantines it and ends the run with the failing rows."""
+    control = control_plane()
+    checked = check_version(
+        choice.name,
+        choice.version,
+        store=control.store,
+        catalog=control.database.catalog,
+        clock=control.clock,
+        sites=control.sites,
+        control_site=control.settings.control_site,
+        contracts_dir=control.settings.contracts_dir,
+    )
+    if isinstance(checked, Quarantined):
+        artifacts.quarantine(checked)
+        raise EndedError(
+            "Quarantined", "CONTRACT_BREACH", checked.summary, f"{choice.name}@{checked.version}", "see the artifact"
+        )
+    return DatasetRef(checked.name, checked.version)
+
+
+def run_placed(
+    request: WorkloadRequest,
+    roles: tuple[tuple[str, DatasetRef], ...],
+    parameters: dict[str, Any],
+    output: str,
+    stage: str = "",
+) -> RunResult:
+    """Place the work, have it done at the chosen site, publish its one result and settle.
+
+    Args:
+        roles: Datasets by what the work calls them.
+        parameters: The kind's own parameters.
+        output: Name under which the result is published.
+        stage: Name of the stage when the flow places several runs.
+
+    Raises:
+        WaitUntilError: The run has to wait; the flow must leave.
+        EndedError: The run ended without a result.
+    """
+    control = control_plane()
+    parent = str(flow_run_id())
+    plan = RunPlan(f"{parent}:{stage}" if stage else parent, parent, request, roles, parameters, output)
+    run = open_run(control, plan)
+    try:
+        while True:
+            attempts = control.database.runs.attempts(plan.run_id)
+            live = next((attempt for attempt in attempts if not attempt.state.closed), None)
+            done = control.database.runs.publication(plan.run_id)
+            if live is None and done is not None:
+                return _result(attempts[-1], done)
+            if run.state.final and done is None:
+                raise EndedError("Failed", "RUN_ENDED", f"it is {run.state}: {run.detail}", plan.run_id)
+            if live is None:
+                if len(attempts) >= MOST_ATTEMPTS:
+                    raise EndedError("Failed", "ATTEMPTS_EXHAUSTED", f"lost {len(attempts)} times", plan.run_id)
+                live = _place(plan)
+            _advance(control, plan, live)
+    except HeadraceError as error:
+        if not error.retryable:
+            end_run(control, plan.run_id, RunState.FAILED, str(error))
+        raise
+
+
+def _place(plan: RunPlan) -> AttemptRecord:
+    placement = place_run(plan)
+    decision = placement.decision
+    if decision.outcome is Outcome.WAIT:
+        assert decision.chosen is not None
+        assert decision.wait_until_at is not None
+        where = f"{decision.chosen.site}/{decision.chosen.offer}"
+        raise WaitUntilError(decision.wait_until_at, f"waits for {where} until {iso(decision.wait_until_at)}")
+    if placement.attempt is None:
+        remedies = "; ".join(artifacts.remedies(placement)) or "no change of the request would help"
+        binding = ", ".join(decision.binding)
+        raise EndedError("Infeasible", "INFEASIBLE", f"stands in the way: {binding}", plan.run_id, remedies)
+    return placement.attempt
+
+
+@task(name="place", persist_result=False)
+def place_run(plan: RunPlan) -> Placement:
+    """Decide where the run goes, take its devices and money, and show the decision in the UI."""
+    placement = place(control_plane(), plan)
+    artifacts.decision(plan.run_id, placement)
+    return placement
+
+
+def _advance(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> None:
+    """Take the attempt through all steps that it still has to take."""
+    if attempt.state is AttemptState.RESERVED:
+        attempt = _dispatch(control, plan, attempt)
+    report = _await_report(control, attempt)
+    attempt = conclude(control, attempt, report, plan.request.units).attempt
+    if attempt.state is AttemptState.FINISHED and report is not None:
+        publish(plan, attempt, report)
+    settle_attempt(plan, attempt, report)
+    _stop_if_hopeless(plan, report)
+
+
+def _dispatch(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> AttemptRecord:
+    """Create the site's flow run, linked to this one. Creating it twice gives the same flow run."""
+    work = site_work(control, plan, attempt.attempt, attempt.site)
+    child = run_deployment(
+        f"site-run/{attempt.site}",
+        parameters={"permit": control.signer.sign(attempt.permit), "work": plain(work)},
+        timeout=0,
+        idempotency_key=attempt.permit.id,
+        flow_run_name=f"{plan.request.kind}-{plan.run_id[:8]}-a{attempt.attempt}",
+    )
+    get_run_logger().info("attempt %d runs at %s as flow run %s", attempt.attempt, attempt.site, child.id)
+    return control.database.runs.update_attempt(
+        plan.run_id, attempt.attempt, AttemptState.DISPATCHED, child_run_id=str(child.id)
+    )
+
+
+def _await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | None:
+    """Wait for the site's closing report; ``None`` when the site's flow run or the permit ended without one."""
+    ended_at, look_at = None, 0.0
+    while True:
+        report = closing_report(control, attempt)
+        if report is not None:
+            return report
+        now_at = control.clock.now()
+        if now_at >= look_at and ended_at is None:
+            look_at = now_at + API_LOOK_S
+            ended_at = now_at if _child_ended(attempt) else None
+        if (ended_at is not None and now_at - ended_at > REPORT_GRACE_S) or now_at > attempt.permit.expires_at:
+            return None
+        time.sleep(POLL_S)
+
+
+def _child_ended(attempt: AttemptRecord) -> bool:
+    """Whether the site's flow run is in a final state; an API that does not answer says nothing."""
+    if attempt.child_run_id is None:
+        return False
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(attempt.child_run_id).state
+    except httpx.HTTPError:
+        return False
+    return state is not None and state.is_final()
+
+
+@task(name="publish", persist_result=False)
+def publish(plan: RunPlan, attempt: AttemptRecord, report: SiteReport) -> Publication:
+    """Publish the attempt's result, once per run, and show its numbers."""
+    publication = publish_result(control_plane(), plan, attempt, report)
+    artifacts.result(publication)
+    return publication
+
+
+@task(name="settle", persist_result=False)
+def settle_attempt(plan: RunPlan, attempt: AttemptRecord, report: SiteReport | None) -> AttemptRecord:
+    """Charge what was used and show it beside the estimate."""
+    control = control_plane()
+    settled = settle(control, attempt, report)
+    artifacts.settlement(control, plan.run_id, settled)
+    return settled
+
+
+def _stop_if_hopeless(plan: RunPlan, report: SiteReport | None) -> None:
+    """End the run when another attempt would fail in the same way."""
+    if report is None or report.outcome in (ReportOutcome.FINISHED, ReportOutcome.LOST, ReportOutcome.CAPPED):
+        return
+    if report.outcome is ReportOutcome.CANCELLED:
+        end_run(control_plane(), plan.run_id, RunState.CANCELLED, report.message)
+        raise EndedError("Cancelled", "CANCELLED", report.message or "the site's run was cancelled", plan.run_id)
+    raise EndedError("Failed", f"SITE_{report.outcome.upper()}", report.message, f"{report.site}, run {plan.run_id}")
+
+
+def _result(attempt: AttemptRecord, publication: Publication) -> RunResult:
+    charged = attempt.charged.total_micro if attempt.charged is not None else 0
+    published = DatasetRef(publication.name, publication.version) if publication.name else None
+    return RunResult(publication.run_id, attempt.site, attempt.purchase, published, publication.metrics, charged)
