@@ -119,25 +119,34 @@ def _require_structure(tree: Any, where: str) -> None:
     """Raise for the most telling of the structure's errors."""
     errors = list(_validator().iter_errors(tree))
     if errors:
-        raise _input_error(_deepest(max(errors, key=relevance), tree), where)
+        raise _input_error(_deepest(max(errors, key=relevance)), where)
 
 
-def _deepest(error: ValidationError, tree: Any) -> ValidationError:
+_KINDS = ("type", "rule", "engine", "property")
+"""Keys whose value says which of several alternatives an item is."""
+
+
+def _deepest(error: ValidationError) -> ValidationError:
     """Of alternatives (kinds of rule, of custom property), the error in the one that was meant."""
     if error.validator != "oneOf" or not error.context:
         return error
     branches: dict[Any, list[ValidationError]] = {}
     for inner in error.context:
         branches.setdefault(inner.schema_path[0], []).append(inner)
+    for inner in branches.values():
+        if not any(_is_of_another_kind(item, error) for item in inner):
+            return _deepest(max(inner, key=relevance))
+    return error
 
-    def mismatched_kind(inner: list[ValidationError]) -> tuple[int, int]:
-        # ``const`` fails in the branches of another kind; the meant branch fails elsewhere.
-        return sum(item.validator == "const" for item in inner), len(inner)
 
-    meant = min(branches.values(), key=mismatched_kind)
-    if all(item.validator == "const" for item in meant):
-        return error
-    return _deepest(next(item for item in meant if item.validator != "const"), tree)
+def _is_of_another_kind(inner: ValidationError, outer: ValidationError) -> bool:
+    """Whether a branch failed because it is about another kind of rule or property."""
+    depth = len(inner.absolute_path) - len(outer.absolute_path)
+    if inner.validator == "const":
+        return depth == 1 and inner.absolute_path[-1] in _KINDS
+    if inner.validator == "required" and depth == 0:
+        return any(key in _KINDS and key not in inner.instance for key in inner.validator_value)
+    return False
 
 
 def _input_error(error: ValidationError, where: str) -> InputError:

@@ -25,6 +25,7 @@ from infra.ports import Catalog, CatalogEntry, Clock, ObjectStore
 from tasks.datasets.shelving import shelve
 
 REPORT_NAME = "report.json"
+_MOVED_AWAY = ("NOT_LANDED", "LANDING_INCOMPLETE", "NOT_FOUND")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def check_version(
         landed = _read_landed(store, dataset, version)
     except (InputError, UnavailableError) as error:
         # Another process that judged it meanwhile may have moved it away under this one's eyes.
-        known = catalog.find(dataset, version) if error.code in ("NOT_LANDED", "NOT_FOUND") else None
+        known = catalog.find(dataset, version) if error.code in _MOVED_AWAY else None
         if known is None:
             raise
         return _judged(known)
@@ -233,16 +234,20 @@ def _quarantine(
         "findings": [finding.as_dict() for finding in outcome.findings],
         "remedy": "correct the rows at their source and land them as a new version",
     }
+    text = json.dumps(report, indent=2, ensure_ascii=False, default=str)
+    report = json.loads(text)
     written = []
     try:
         for name, data in landed.parts.items():
             written.append(f"{folder}/{name}")
             store.put(written[-1], data)
         written.append(f"{folder}/{REPORT_NAME}")
-        store.put(written[-1], json.dumps(report, indent=2, ensure_ascii=False, default=str).encode())
+        store.put(written[-1], text.encode())
     except UnavailableError:
-        for key in written:
-            store.delete(key)
+        # Another process may have finished the same quarantine with the same files.
+        if catalog.find(contract.name, version) is None:
+            for key in written:
+                store.delete(key)
         raise
     described = DatasetVersion(contract.name, version, landed.bytes, (), contract.residency, contract.trust_zone)
     catalog.quarantine(contract.name, version, uri, report, now_at, described)
