@@ -17,7 +17,7 @@ from infra.core.policy import Policy, Rule
 from infra.core.pricing import Price, PriceWindow
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, WorkloadRequest
 
-NOW_AT = 1_795_516_800.0  # 2026-11-24T12:00:00Z
+NOW_AT = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 PERIOD = "2026-11"
 COUNTRIES = ("DE", "FR", "US", "CH")
 TAGS = ("PUBLIC", "EU", "DE", "US", "CH", "DACH")

@@ -86,8 +86,15 @@ def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -
     boot_s = load.boot_s if load and load.boot_s is not None else offer.boot_s
     durations = estimate(world.request, offer, world.rates, boot_s, view.transfer_s)
     if durations is None:
-        why = "TOO_LONG" if rate_for(world.rates, offer) else "NO_RATE"
-        fixed.append(reason(ReasonCode.ESTIMATE_UNKNOWN, kind=world.request.kind.value, device=offer.device, why=why))
+        fixed.append(
+            reason(
+                ReasonCode.ESTIMATE_UNKNOWN,
+                kind=world.request.kind.value,
+                device=offer.device,
+                why="TOO_LONG" if rate_for(world.rates, offer) else "NO_RATE",
+                longest_s=LONGEST_RUN_S,
+            )
+        )
     plans: tuple[Plan, ...] = ()
     if durations is not None and view.moves is not None and offer.capacity >= world.request.resources.devices:
         plans = _plans(world, site, offer, durations, view.egress_micro, fixed)
