@@ -44,7 +44,7 @@ class PostgresServer:
         name = f"t{uuid.uuid4().hex}"
         engine = create_engine(self._admin, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
         engine.dispose()
         return self._admin.set(database=name).render_as_string(hide_password=False)
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Column, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from infra.adapters.sql.failures import translated
-from infra.core.errors import InputError
+from infra.core.errors import InputError, UnavailableError
 
 LOCK_WAIT_S = 30
 """How long a writer waits for its turn before it says DATABASE_LOCKED."""
@@ -132,18 +132,56 @@ class Transactions:
         if current is None:
             with self._begun(headrace_writes=True) as connection:
                 yield connection
+                self._require_unbroken(connection)
         elif not self._local.writes:
             raise RuntimeError("a write inside reading(): use transaction()")
         else:
-            with translated(self.engine.url), current.begin_nested():
-                yield current
+            with translated(self.engine.url):
+                self._require_unbroken(current)
+                with self._savepoint(current):
+                    yield current
+
+    @contextmanager
+    def _savepoint(self, connection: Connection) -> Iterator[None]:
+        savepoint = None
+        try:
+            savepoint = connection.begin_nested()
+            yield
+            savepoint.commit()
+        except BaseException as error:
+            try:
+                if savepoint is not None:
+                    savepoint.rollback()
+            except SQLAlchemyError:
+                savepoint = None
+            if savepoint is None:
+                # A full disk or a lost connection has ended the whole transaction; the first error tells why.
+                self._local.broken = error
+            raise
+
+    def _require_unbroken(self, connection: Connection) -> None:
+        """Refuse to go on in, or to commit, a transaction that the database has already ended.
+
+        Without this, a caller that handled the error would write on without a transaction.
+        """
+        driver = connection.connection.dbapi_connection if not connection.invalidated else None
+        if self._local.broken is None and isinstance(driver, sqlite3.Connection) and not driver.in_transaction:
+            self._local.broken = sqlite3.OperationalError("the database has ended the transaction")
+        if self._local.broken is not None:
+            raise self._local.broken
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection whose reads all see one instant; inside a transaction, that transaction's."""
         current = self._current()
         if current is not None:
-            yield current
+            try:
+                with translated(self.engine.url):
+                    self._require_unbroken(current)
+                    yield current
+            except UnavailableError as error:
+                self._local.broken = error
+                raise
             return
         sqlite = self.engine.dialect.name == "sqlite"  # whose every transaction sees one instant
         options = {} if sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -168,7 +206,8 @@ class Transactions:
         with translated(self.engine.url), self.engine.connect() as connection:
             connection = connection.execution_options(**options)
             with connection.begin():
-                self._local.connection, self._local.writes = connection, options["headrace_writes"]
+                self._local.connection, self._local.broken = connection, None
+                self._local.writes = options["headrace_writes"]
                 try:
                     yield connection
                 finally:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from infra.core.errors import ConflictError, HeadraceError, InputError, UnavailableError
@@ -56,7 +56,7 @@ def translated(url: URL) -> Iterator[None]:
     """
     try:
         yield
-    except (DBAPIError, StatementError, PoolTimeout, sqlite3.Error) as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         raise translate(error, url) from error
 
 

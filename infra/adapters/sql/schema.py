@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, column, inspect, select, table
@@ -31,7 +32,7 @@ def migrate(url: str) -> str:
     parsed = parse_url(url)
     file = sqlite_file(parsed)
     if file is not None:
-        _make_directory(file.parent)
+        _make_file(file)
     engine = make_engine(parsed)
     try:
         with Transactions(engine).writing() as connection:
@@ -77,12 +78,14 @@ def check_schema(engine: Engine) -> None:
         _require_whole(connection, engine)
 
 
-def _make_directory(directory: Path) -> None:
+def _make_file(file: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Its owner's alone: it holds what everybody's runs cost. SQLite's own files beside it get the same mode.
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise UnavailableError(
-            "DATABASE_UNREACHABLE", str(error), f"directory {directory}", "name a directory that can be made"
+            "DATABASE_UNREACHABLE", str(error), f"database {file}", "name a file that can be made and written"
         ) from error
 
 
