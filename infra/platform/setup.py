@@ -6,12 +6,14 @@ Pools come first and are announced, so that the workers begin while the deployme
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
+from blocks.register import LOGOS_DIR, register_types, save_missing
 from infra.core.errors import HeadraceError, UnavailableError
 from infra.documents.sites import load_sites
 from infra.platform import deployments
@@ -32,14 +34,24 @@ def main() -> int:
             sites = load_sites(settings.sites_dir)
             make_pools(client, (CONTROL_POOL, *(site.name for site in sites)))
             milestone_file(settings, POOLS_MADE).touch(mode=0o600)
-            from blocks.register import save_documents
-
-            save_documents(settings, sites)
-            deployments.deploy_when_changed(settings, client)
+            register_types(logo_root=serve_logos(settings, str(client.api_url)))
+            for made in save_missing(settings, sites):
+                print(f"block {made} saved", flush=True)
+            if deployments.deploy_when_changed(settings, client):
+                print("deployments made", flush=True)
     except HeadraceError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_status
     return 0
+
+
+def serve_logos(settings: Settings, api_url: str) -> str:
+    """Put the blocks' logos beside the UI's own files, so that the server serves them; returns their address."""
+    for version in ("v1", "v2"):
+        folder = settings.prefect_dir / "ui" / version
+        if folder.is_dir():
+            shutil.copytree(LOGOS_DIR, folder / "headrace", dirs_exist_ok=True)
+    return f"{api_url.rstrip('/').removesuffix('/api')}/headrace"
 
 
 def await_server(client: SyncPrefectClient, deadline: float) -> None:

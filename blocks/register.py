@@ -1,0 +1,64 @@
+"""Registers the block types with a Prefect server and fills in the documents that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from prefect.blocks.core import Block
+from pydantic import SecretStr
+from pydantic_core import Url
+
+from blocks import CloudAccount, ControlPlane, ObjectStore, SigningKey
+from infra.core.inventory import Cluster, Site
+from infra.settings import Settings
+
+BLOCK_TYPES: tuple[type[Block], ...] = (ObjectStore, SigningKey, CloudAccount, ControlPlane)
+DEFAULT_NAME = "default"
+LOGOS_DIR = Path(__file__).with_name("logos")
+
+
+def register_types(logo_root: str | None = None) -> None:
+    """Make the block types known to the server.
+
+    Args:
+        logo_root: Address below which the logos are served; Prefect takes no logo from a ``data:`` address.
+    """
+    for block_type in BLOCK_TYPES:
+        if logo_root is not None:
+            block_type._logo_url = Url(f"{logo_root}/{block_type._block_type_slug}.svg")
+        block_type.register_type_and_schema(_sync=True)
+
+
+def save_missing(settings: Settings, sites: Iterable[Site]) -> list[str]:
+    """Save a document for this home where there is none; what a person edited stays.
+
+    Returns:
+        Names of the documents that were made, as ``type/name``.
+    """
+    made: list[str] = []
+    store = _ensure(ObjectStore(url=settings.store_url), DEFAULT_NAME, made)
+    key = _ensure(SigningKey(key_id="permit", private_key_file=str(settings.permit_key_file)), DEFAULT_NAME, made)
+    control = ControlPlane(
+        database_url=SecretStr(settings.database_url),
+        store=store,
+        signing_key=key,
+        control_site=settings.control_site,
+        home=str(settings.home),
+    )
+    _ensure(control, DEFAULT_NAME, made)
+    for site in sites:
+        if any(pool.cluster is Cluster.LOCAL for pool in site.pools):
+            _ensure(CloudAccount(provider="local", site=site.name), site.name, made)
+    return made
+
+
+def _ensure(block: Block, name: str, made: list[str]) -> Block:
+    """The saved document of this name, or this one after saving it."""
+    kind = type(block)
+    try:
+        return kind.load(name, _sync=True)
+    except ValueError:
+        block.save(name, _sync=True)
+        made.append(f"{kind._block_type_slug}/{name}")
+        return block
