@@ -125,11 +125,17 @@ class DecisionAnswer(Document):
     digests: DigestsAnswer = Field(description="For comparing and replaying.")
 
 
-class ErrorAnswer(Document):
-    """What is wrong, when ``outcome`` is error; the exit status is then not 0."""
+class ProblemAnswer(Document):
+    """What is wrong."""
 
-    outcome: Literal["error"] = Field(description="Tells an error from a decision.")
     code: str = Field(description="Stable code.")
-    problem: str = Field(description="What was wrong.")
+    problem: str = Field(description="What was wrong, for a person.")
     where: str = Field(description="File and field, or what else is concerned.")
     remedy: str = Field(description="What to do about it.")
+
+
+class ErrorAnswer(Document):
+    """The answer when there is no decision; the exit status is then not 0."""
+
+    outcome: Literal["error"] = Field(description="Tells an error from a decision.")
+    error: ProblemAnswer = Field(description="What is wrong.")

@@ -11,8 +11,9 @@ from infra.core.errors import InputError
 from infra.core.units import instant, micro_from_usd
 from infra.documents.problems import short
 
-LATEST_AT = 253_402_300_799.0
-"""End of the year 9999: later instants cannot be written down."""
+LATEST_AT = 221_845_392_000.0
+"""The year 9000: what is planned from there can still be written down as a date."""
+LONGEST_S = 100 * 366 * 86_400.0
 LARGEST = 1e15
 
 
@@ -41,7 +42,7 @@ def _money(value: Any) -> Any:
 def _instant(value: Any) -> Any:
     at = instant(value, "")
     if not 0 <= at <= LATEST_AT:
-        raise InputError("BAD_TIME", f"{short(value)} is out of range", "", "give an instant from 1970 to 9999")
+        raise InputError("BAD_TIME", f"{short(value)} is out of range", "", "give an instant from 1970 to 9000")
     return value
 
 
@@ -61,9 +62,12 @@ def duration_s(text: Any) -> float:
     match = _DURATION.match(text) if isinstance(text, str) and len(text) <= 40 else None
     parts = {unit.lower(): value for unit, value in match.groupdict().items() if value} if match else {}
     seconds = sum(float(value) * _UNIT_S[unit] for unit, value in parts.items())
-    if not 0 < seconds <= LATEST_AT:
+    if not 0 < seconds <= LONGEST_S:
         raise InputError(
-            "BAD_DURATION", f"{short(text)} is not a duration above zero", "", "write 30m, 1h30m, 45s or PT30M"
+            "BAD_DURATION",
+            f"{short(text)} is not a duration above zero and below a century",
+            "",
+            "write 30m, 1h30m, 45s or PT30M",
         )
     return seconds
 

@@ -51,8 +51,8 @@ def decision_answer(decision: Decision, request: WorkloadRequest, snapshot: Snap
 
 
 def error_answer(error: HeadraceError) -> dict[str, Any]:
-    """An error in the same shape: ``outcome`` is ``error``."""
-    return answer.ErrorAnswer(outcome="error", **error.as_dict()).model_dump(mode="json")
+    """An error where a decision was asked for: ``outcome`` is ``error``."""
+    return answer.ErrorAnswer(outcome="error", error=answer.ProblemAnswer(**error.as_dict())).model_dump(mode="json")
 
 
 def _iso(at: float | None) -> str | None:

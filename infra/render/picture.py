@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 from infra.core.placement.decision import Candidate, Decision
 from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import WorkloadRequest
-from infra.render.prose import SIMULATED, clock, is_simulated, money, outcome_text, reason_text, span
+from infra.render.prose import SIMULATED, changes_text, clock, is_simulated, money, outcome_text, reason_text, span
 
 _WIDTH, _ROW, _BAR, _TOP = 1040, 44, 16, 104
 _COST_X, _COST_W = 250, 240
@@ -49,7 +49,8 @@ def decision_svg(decision: Decision, request: WorkloadRequest, snapshot: Snapsho
     else:
         deadline_s, longest_s = None, max(ends, default=1.0)
     longest_s = (longest_s or 1.0) * 1.05
-    height = _TOP + _ROW * max(1, len(candidates)) + 48
+    bottom = _TOP + _ROW * max(1, len(candidates))
+    height = bottom + 48 + 18 * len(decision.counterfactuals)
     title = outcome_text(decision, now_at)
     body = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
@@ -65,7 +66,8 @@ def decision_svg(decision: Decision, request: WorkloadRequest, snapshot: Snapsho
         y = _TOP + index * _ROW
         body += _row(candidate, candidate == decision.chosen, y, now_at, highest_micro, longest_s)
     if deadline_s is not None:
-        body += _deadline(deadline_s, longest_s, height)
+        body += _deadline(deadline_s, longest_s, bottom)
+    body += _remedies(decision, bottom + 26, now_at)
     if is_simulated(decision, {site.name: site.simulated for site in snapshot.sites}):
         body.append(_text(20, height - 14, SIMULATED, size=11, fill="#8250df"))
     return "\n".join([*body, "</svg>"]) + "\n"
@@ -143,13 +145,26 @@ def _time_bar(candidate: Candidate, y: float, now_at: float, longest_s: float, o
     return body
 
 
-def _deadline(deadline_s: float, longest_s: float, height: int) -> list[str]:
-    label = f"deadline +{span(deadline_s)}"
+def _deadline(deadline_s: float, longest_s: float, bottom: float) -> list[str]:
+    label = f"deadline in {span(deadline_s)}"
     if deadline_s > longest_s:
-        return [_text(_TIME_X + _TIME_W, _TOP - 12, f"{label} →", fill="#cf222e", extra=' text-anchor="end"')]
+        return [_text(_TIME_X + _TIME_W, bottom + 14, f"{label} →", fill="#cf222e", extra=' text-anchor="end"')]
     x = _TIME_X + _TIME_W * deadline_s / longest_s
+    anchor = ' text-anchor="end"' if deadline_s > longest_s / 2 else ""
     return [
-        f'<line x1="{x:.2f}" y1="{_TOP - 6}" x2="{x:.2f}" y2="{height - 36}" stroke="#cf222e" stroke-width="1.5" '
+        f'<line x1="{x:.2f}" y1="{_TOP - 6}" x2="{x:.2f}" y2="{bottom:.1f}" stroke="#cf222e" stroke-width="1.5" '
         'stroke-dasharray="4 3"/>',
-        _text(x, _TOP - 12, label, fill="#cf222e", extra=' text-anchor="end"'),
+        _text(x, bottom + 14, label, fill="#cf222e", extra=anchor),
+    ]
+
+
+def _remedies(decision: Decision, y: float, now_at: float) -> list[str]:
+    return [
+        _text(
+            20,
+            y + 18 * index,
+            f"feasible with {changes_text(item.changes, now_at)} → {item.site}/{item.offer}, "
+            f"{money(item.cost_micro)}, done by {clock(item.finish_at, now_at)}",
+        )
+        for index, item in enumerate(decision.counterfactuals)
     ]

@@ -1,0 +1,286 @@
+"""Sites, policies with their cases, tenants and rates."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.core.errors import InputError
+from infra.core.inventory import Cluster, Purchase, TrustZone
+from infra.core.policy import Policy, Rule
+from infra.core.pricing import Price, PriceWindow
+from infra.core.units import instant
+from infra.core.workload import WorkKind
+from infra.documents import TenantBudget, load_policy, load_rates, load_site, load_sites, load_tenants
+from infra.documents.files import PACKAGED_CONFIG
+from infra.documents.policy_cases import Verdict, cases_path, run_cases
+from tests.unit.document_samples import SITE_YAML
+
+OFFER = "pools[0].offers[0]"
+
+
+def _written(tmp_path: Path, name: str, text: str) -> Path:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_site(tmp_path) -> None:
+    site = load_site(_written(tmp_path, "edge-osl.yaml", SITE_YAML))
+    assert (site.name, site.jurisdiction, site.trust_zone) == ("edge-osl", "NO", TrustZone.PARTNER)
+    assert (site.egress_micro_per_gb, site.bandwidth_mbps, site.simulated) == (20_000, 1000.0, True)
+    (pool,) = site.pools
+    assert (pool.name, pool.cluster) == ("edge-osl", Cluster.LOCAL)
+    (offer,) = pool.offers
+    assert offer.price == Price(420_000, instant("2026-12-01T00:00:00Z"), (PriceWindow(1320, 360, 0.5),))
+    assert (offer.purchase, offer.boot_s, offer.interruptions_per_hour) == (Purchase.SPOT, 4.0, 0.05)
+
+
+def test_unknown_price_is_said_and_not_left_out(tmp_path) -> None:
+    plain = "\n".join(line for line in SITE_YAML.splitlines() if "price_v" not in line and "price_w" not in line)
+    path = _written(tmp_path, "s.yaml", plain.replace("hour: 0.42", "hour: null"))
+    assert load_site(path).pools[0].offers[0].price is None
+    path.write_text(plain.replace("        price_usd_per_hour: 0.42\n", ""))
+    with pytest.raises(InputError) as caught:
+        load_site(path)
+    assert (caught.value.code, caught.value.where) == ("MISSING_KEY", f"{path}: {OFFER}.price_usd_per_hour")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "path"),
+    [
+        ("jurisdiction: NO", "jurisdiction: EU", "UNKNOWN_JURISDICTION", "jurisdiction"),
+        ("jurisdiction: NO", "jurisdiction: no", "UNKNOWN_JURISDICTION", "jurisdiction"),
+        ("trust_zone: partner", "trust_zone: medium", "UNKNOWN_VALUE", "trust_zone"),
+        ("simulated: true", "simulated: false", "CONTRADICTORY_SITE", "simulated"),
+        ("simulated: true", "simulated: 'true'", "BAD_TYPE", "simulated"),
+        ("simulated: true", "simulted: true", "UNKNOWN_KEY", "simulted"),
+        ("gb: 0.02", "gb: -0.02", "BAD_MONEY", "egress_usd_per_gb"),
+        ("cluster: local", "cluster: k8s", "UNKNOWN_VALUE", "pools[0].cluster"),
+        ("cluster: local", "cluster: attached", "CONTRADICTORY_OFFER", f"{OFFER}.purchase"),
+        ("purchase: spot", "purchase: owned", "CONTRADICTORY_OFFER", f"{OFFER}.interruptions_per_hour"),
+        ("capacity: 4", "capacity: 4.0", "BAD_NUMBER", f"{OFFER}.capacity"),
+        ("capacity: 4", "capacity: 4.5", "BAD_NUMBER", f"{OFFER}.capacity"),
+        ("capacity: 4", "capacity: -4", "BAD_NUMBER", f"{OFFER}.capacity"),
+        ("memory_gb: 24", "memory_gb: 0", "BAD_NUMBER", f"{OFFER}.memory_gb"),
+        ("memory_gb: 24", "memory_gb: .nan", "BAD_NUMBER", f"{OFFER}.memory_gb"),
+        ("hour: 0.42", "hour: .inf", "BAD_MONEY", f"{OFFER}.price_usd_per_hour"),
+        ("hour: 0.42", "hour: null", "CONTRADICTORY_OFFER", f"{OFFER}.price_usd_per_hour"),
+        ("from: 22:00", "from: 24:00", "BAD_TIME", f"{OFFER}.price_windows[0].from"),
+        ("to: 06:00", "to: 22:00", "BAD_WINDOW", f"{OFFER}.price_windows[0]"),
+        ("factor: 0.5", "factor: -1", "BAD_NUMBER", f"{OFFER}.price_windows[0].factor"),
+        ("until: 2026-12-01T00:00:00Z", "until: tomorrow", "BAD_TIME", f"{OFFER}.price_valid_until"),
+        ("boot_s: 4", "boot_s: 4s", "BAD_NUMBER", f"{OFFER}.boot_s"),
+        ("name: edge-osl\nj", "name: Édge\nj", "BAD_NAME", "name"),
+        ("pools:", "pool:", "UNKNOWN_KEY", "pool"),
+    ],
+)
+def test_bad_sites(old: str, new: str, code: str, path: str, tmp_path) -> None:
+    assert old in SITE_YAML
+    file = _written(tmp_path, "site.yaml", SITE_YAML.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_site(file)
+    assert (caught.value.code, caught.value.where) == (code, f"{file}: {path}")
+    assert caught.value.remedy
+
+
+def test_sites_of_a_directory(tmp_path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_sites(tmp_path)
+    assert caught.value.code == "NO_SITES"
+    _written(tmp_path, "edge-osl.yaml", SITE_YAML)
+    twin = SITE_YAML.replace("name: edge-osl\nj", "name: alpha\nj")
+    _written(tmp_path, "alpha.yaml", twin)
+    with pytest.raises(InputError) as caught:
+        load_sites(tmp_path)
+    assert caught.value.code == "DUPLICATE_POOL"
+    _written(tmp_path, "alpha.yaml", twin.replace("- name: edge-osl", "- name: alpha"))
+    assert [site.name for site in load_sites(tmp_path)] == ["alpha", "edge-osl"]
+    _written(tmp_path, "beta.yaml", SITE_YAML)
+    with pytest.raises(InputError) as caught:
+        load_sites(tmp_path)
+    assert caught.value.code == "NAME_MISMATCH"
+
+
+def test_packaged_configuration() -> None:
+    sites = load_sites()
+    assert [(site.name, site.jurisdiction, site.trust_zone.value, site.simulated) for site in sites] == [
+        ("cloud-eu-central", "DE", "public", True),
+        ("cloud-us-east", "US", "public", True),
+        ("onprem-fra", "DE", "private", True),
+    ]
+    prices = {(site.name, offer.name): offer.price for site in sites for pool in site.pools for offer in pool.offers}
+    assert all(price is not None for price in prices.values())
+    assert prices["onprem-fra", "owned"] == Price(0)
+    for offer in ("on-demand", "spot"):
+        assert prices["cloud-us-east", offer].micro_per_hour < prices["cloud-eu-central", offer].micro_per_hour
+    assert load_tenants() == (
+        TenantBudget("vision", 25_000_000),
+        TenantBudget("search", 10_000_000),
+        TenantBudget("students", 0),
+    )
+    assert {rate.kind for rate in load_rates()} == set(WorkKind)
+    assert all(
+        result.passed for result in run_cases(load_policy(), PACKAGED_CONFIG / "policies" / "default.cases.yaml")
+    )
+
+
+def test_configuration_directory(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HEADRACE_CONFIG", str(tmp_path))
+    _written(tmp_path, "sites/edge-osl.yaml", SITE_YAML)
+    _written(tmp_path, "policies/default.yaml", "version: mine\n")
+    _written(tmp_path, "tenants.yaml", "tenants: [{name: a, monthly_budget_usd: 0.5}]")
+    assert [site.name for site in load_sites()] == ["edge-osl"]
+    assert load_policy() == Policy("mine")
+    assert load_tenants() == (TenantBudget("a", 500_000),)
+    with pytest.raises(InputError) as caught:
+        load_rates()
+    assert caught.value.code == "FILE_MISSING"
+
+
+POLICY = """\
+valid_until: 2027-01-01T00:00:00Z
+rules:
+  - id: no-us-spot
+    description: Not there.
+    forbid: {jurisdictions: [US, DACH], purchases: [spot], trust_zones: [public], kinds: [training]}
+"""
+
+
+def test_policy(tmp_path) -> None:
+    policy = load_policy(_written(tmp_path, "p.yaml", POLICY))
+    assert policy == Policy(
+        f"sha256:{hashlib.sha256(POLICY.encode()).hexdigest()}",
+        (
+            Rule(
+                "no-us-spot",
+                "Not there.",
+                kinds=(WorkKind.TRAINING,),
+                jurisdictions=("AT", "CH", "DE", "US"),
+                trust_zones=(TrustZone.PUBLIC,),
+                purchases=(Purchase.SPOT,),
+            ),
+        ),
+        instant("2027-01-01T00:00:00Z"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "path"),
+    [
+        ("[US, DACH]", "[US, EUR]", "UNKNOWN_RESIDENCY_TAG", "rules[0].forbid.jurisdictions[1]"),
+        ("[US, DACH]", "[PUBLIC]", "BAD_JURISDICTION", "rules[0].forbid.jurisdictions[0]"),
+        ("{jurisdictions: [US, DACH], purchases: [spot], trust_zones: [public], kinds: [training]}", "{}",
+         "EMPTY_RULE", "rules[0].forbid"),
+        ("purchases: [spot]", "purchases: [cheap]", "UNKNOWN_VALUE", "rules[0].forbid.purchases[0]"),
+        ("purchases:", "purchase:", "UNKNOWN_KEY", "rules[0].forbid.purchase"),
+        ("    description: Not there.\n", "", "MISSING_KEY", "rules[0].description"),
+        ("2027-01-01T00:00:00Z", "2027", "BAD_TIME", "valid_until"),
+    ],
+)  # fmt: skip
+def test_bad_policies(old: str, new: str, code: str, path: str, tmp_path) -> None:
+    assert old in POLICY
+    file = _written(tmp_path, "p.yaml", POLICY.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_policy(file)
+    assert (caught.value.code, caught.value.where) == (code, f"{file}: {path}")
+
+
+def test_a_rule_stands_once(tmp_path) -> None:
+    rule = POLICY[POLICY.index("  - id") :]
+    file = _written(tmp_path, "p.yaml", POLICY + rule)
+    with pytest.raises(InputError) as caught:
+        load_policy(file)
+    assert (caught.value.code, caught.value.where) == ("DUPLICATE_RULE", f"{file}: rules[1].id")
+
+
+CASE = {
+    "name": "n",
+    "request": {"tenant": "t", "kind": "training"},
+    "site": {"name": "s", "jurisdiction": "US", "trust_zone": "public"},
+    "offer": {"purchase": "spot"},
+    "expect": "deny",
+    "rules": ["no-us-spot"],
+}
+
+
+def _case_result(tmp_path: Path, **changes: object):
+    policy_file = _written(tmp_path, "p.yaml", POLICY)
+    text = json.dumps({"cases": [{**CASE, **changes}]})
+    (result,) = run_cases(load_policy(policy_file), _written(tmp_path, "p.cases.yaml", text))
+    return result
+
+
+def test_cases_hold_the_verdict_and_the_rules(tmp_path) -> None:
+    assert cases_path(tmp_path / "p.yaml") == tmp_path / "p.cases.yaml"
+    assert _case_result(tmp_path).passed
+    wrong_verdict = _case_result(tmp_path, expect="allow", rules=[])
+    assert (wrong_verdict.passed, wrong_verdict.verdict) == (False, Verdict.DENY)
+    allowed = _case_result(tmp_path, offer={"purchase": "owned"})
+    assert (allowed.passed, allowed.rules) == (False, ())
+
+
+def test_a_case_with_the_wrong_rules_fails(tmp_path) -> None:
+    second = POLICY + "  - {id: other, description: d, forbid: {sites: [s]}}\n"
+    policy = load_policy(_written(tmp_path, "p.yaml", second))
+    file = _written(tmp_path, "p.cases.yaml", json.dumps({"cases": [CASE]}))
+    (result,) = run_cases(policy, file)
+    assert (result.passed, result.verdict, result.rules) == (False, Verdict.DENY, ("no-us-spot", "other"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "path"),
+    [
+        ({"rules": ["no-such"]}, "UNKNOWN_RULE", "cases[0].rules[0]"),
+        ({"rules": []}, "CONTRADICTORY_CASE", "cases[0].rules"),
+        ({"expect": "allow"}, "CONTRADICTORY_CASE", "cases[0].rules"),
+        ({"site": {**CASE["site"], "jurisdiction": "XX"}}, "UNKNOWN_JURISDICTION", "cases[0].site.jurisdiction"),
+        ({"extra": 1}, "UNKNOWN_KEY", "cases[0].extra"),
+    ],
+)
+def test_bad_cases(changes: dict, code: str, path: str, tmp_path) -> None:
+    with pytest.raises(InputError) as caught:
+        _case_result(tmp_path, **changes)
+    assert (caught.value.code, caught.value.where) == (code, f"{tmp_path / 'p.cases.yaml'}: {path}")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "path"),
+    [
+        ("tenants: []", "BAD_TYPE", "tenants"),
+        ("tenants: [{name: a}]", "MISSING_KEY", "tenants[0].monthly_budget_usd"),
+        ("tenants: [{name: a, monthly_budget_usd: -1}]", "BAD_MONEY", "tenants[0].monthly_budget_usd"),
+        ("tenants: [{name: a, monthly_budget_usd: .nan}]", "BAD_MONEY", "tenants[0].monthly_budget_usd"),
+        (
+            "tenants: [{name: a, monthly_budget_usd: 1}, {name: a, monthly_budget_usd: 2}]",
+            "DUPLICATE_TENANT",
+            "tenants[1].name",
+        ),
+    ],
+)
+def test_bad_tenants(text: str, code: str, path: str, tmp_path) -> None:
+    file = _written(tmp_path, "tenants.yaml", text)
+    with pytest.raises(InputError) as caught:
+        load_tenants(file)
+    assert (caught.value.code, caught.value.where) == (code, f"{file}: {path}")
+
+
+@pytest.mark.parametrize(
+    ("rate", "code", "path"),
+    [
+        ("kind: training, fixed_s: 1, spread: 0", "CONTRADICTORY_RATE", ""),
+        ("kind: training, fixed_s: 1, spread: 0, unit_s: 1, units_per_s: 1", "CONTRADICTORY_RATE", ""),
+        ("kind: training, fixed_s: 1, spread: 0, units_per_s: 0", "BAD_NUMBER", ".units_per_s"),
+        ("kind: training, fixed_s: -1, spread: 0, unit_s: 1", "BAD_NUMBER", ".fixed_s"),
+        ("kind: sleeping, fixed_s: 1, spread: 0, unit_s: 1", "UNKNOWN_VALUE", ".kind"),
+    ],
+)
+def test_bad_rates(rate: str, code: str, path: str, tmp_path) -> None:
+    file = _written(tmp_path, "rates.yaml", f"rates: [{{{rate}}}]")
+    with pytest.raises(InputError) as caught:
+        load_rates(file)
+    assert (caught.value.code, caught.value.where) == (code, f"{file}: rates[0]{path}")
