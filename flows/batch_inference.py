@@ -6,8 +6,9 @@ from typing import Any
 
 from infra.core.workload import WorkKind
 from tasks.entry import entry_flow
+from tasks.models import find_model
 from tasks.options import DatasetChoice, InferenceChoices, PlacementOptions
-from tasks.running import check_contract, find_model, run_placed, started_at
+from tasks.running import check_contract, run_placed, started_at
 
 
 @entry_flow("batch-inference", flow_run_name="inference on {dataset.name}@{dataset.version} for {options.tenant}")

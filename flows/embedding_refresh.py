@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from infra.core.workload import WorkKind
+from tasks.documents import changed_documents
 from tasks.entry import entry_flow
 from tasks.options import DatasetChoice, EmbeddingChoices, PlacementOptions
-from tasks.running import changed_documents, check_contract, run_placed, started_at
+from tasks.running import check_contract, run_placed, started_at
 
 
 @entry_flow("embedding-refresh", flow_run_name="embedding {dataset.name}@{dataset.version} for {options.tenant}")

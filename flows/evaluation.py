@@ -6,8 +6,9 @@ from typing import Any
 
 from infra.core.workload import WorkKind
 from tasks.entry import entry_flow
+from tasks.models import find_model
 from tasks.options import DatasetChoice, EvaluationChoices, PlacementOptions
-from tasks.running import check_contract, find_model, run_placed, started_at
+from tasks.running import check_contract, run_placed, started_at
 
 
 @entry_flow("evaluation", flow_run_name="evaluation of {model.name}@{model.version} for {options.tenant}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from infra.core.workload import WorkKind
+from tasks.documents import changed_documents
 from tasks.entry import entry_flow
+from tasks.models import find_model, promote_if_better, published_model
 from tasks.options import (
     DatasetChoice,
     EmbeddingChoices,
@@ -14,15 +16,7 @@ from tasks.options import (
     PlacementOptions,
     TrainingChoices,
 )
-from tasks.running import (
-    changed_documents,
-    check_contract,
-    find_model,
-    promote_if_better,
-    published_model,
-    run_placed,
-    started_at,
-)
+from tasks.running import check_contract, run_placed, started_at
 
 
 @entry_flow("model-lifecycle", flow_run_name="lifecycle of {training.model} for {options.tenant}")

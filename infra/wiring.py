@@ -11,6 +11,7 @@ from infra.adapters.permits import PermitSigner
 from infra.adapters.prefect_status import site_health
 from infra.adapters.reports import load_trusted_keys
 from infra.adapters.sql import open_database
+from infra.core.errors import InputError
 from infra.core.inventory import Site
 from infra.core.placement.snapshot import Rate, Snapshot
 from infra.core.policy import Policy
@@ -46,6 +47,17 @@ class ControlPlane:
     @property
     def sites(self) -> tuple[Site, ...]:
         return load_sites(self.settings.sites_dir)
+
+    def site(self, name: str) -> Site:
+        """The site of that name.
+
+        Raises:
+            InputError: ``UNKNOWN_SITE``.
+        """
+        known = {site.name: site for site in self.sites}
+        if name not in known:
+            raise InputError("UNKNOWN_SITE", f"no site {name!r}", str(self.settings.sites_dir), f"use {sorted(known)}")
+        return known[name]
 
     @property
     def policy(self) -> Policy:

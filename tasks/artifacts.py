@@ -6,7 +6,7 @@ import base64
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 from prefect import runtime
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
@@ -20,6 +20,7 @@ from infra.render.markdown import decision_markdown
 from infra.render.picture import decision_svg
 from infra.render.prose import changes_text, span
 from infra.wiring import ControlPlane
+from tasks.contracts import Quarantined
 from tasks.placement import Placement
 
 P = ParamSpec("P")
@@ -72,12 +73,10 @@ def site_link(attempt: AttemptRecord) -> None:
 
 
 @informs
-def quarantine(name: str, version: str, report: dict[str, Any]) -> None:
-    """The breach: each expectation that failed, with the rows that failed it."""
-    rows = [f"### {name}@{version} breaks its contract", "", "| rule | rows | examples |", "| --- | --- | --- |"]
-    for failure in report.get("failures", ()):
-        shown = ", ".join(str(row) for row in failure.get("rows", ())[:10])
-        rows.append(f"| {failure.get('rule', '')} | {failure.get('count', '')} | {shown} |")
+def quarantine(breach: Quarantined) -> None:
+    """The breach: each rule that was broken, with the rows that broke it."""
+    rows = [f"### {breach.name}@{breach.version} breaks its contract", "", *(f"- {line}" for line in breach.lines)]
+    rows += ["", f"Quarantined at `{breach.uri}`."]
     create_markdown_artifact("\n".join(rows), key=_key("quarantine"), description="Why the version was quarantined")
 
 

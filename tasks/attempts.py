@@ -103,9 +103,7 @@ def charged_parts(control: ControlPlane, attempt: AttemptRecord, report: SiteRep
     """The attempt's cost by part, at the prices of the decision that placed it."""
     snapshot = deciding_snapshot(control, attempt)
     sites = {site.name: site for site in snapshot.sites}
-    offer = next(
-        offer for pool in sites[attempt.site].pools for offer in pool.offers if offer.name == attempt.offer
-    )
+    offer = next(offer for pool in sites[attempt.site].pools for offer in pool.offers if offer.name == attempt.offer)
     egress = max((sites[name].egress_micro_per_gb for name in report.egress_sources if name in sites), default=0)
     return charge_parts(report, offer.price, egress, limit_micro)
 
@@ -113,12 +111,12 @@ def charged_parts(control: ControlPlane, attempt: AttemptRecord, report: SiteRep
 def deciding_snapshot(control: ControlPlane, attempt: AttemptRecord) -> Snapshot:
     """The snapshot of the decision that opened this attempt: the last one decided not after it started."""
     records = [
-        record
-        for record in control.database.runs.decisions(attempt.run_id)
-        if record.decided_at <= attempt.started_at
+        record for record in control.database.runs.decisions(attempt.run_id) if record.decided_at <= attempt.started_at
     ]
     if not records:
-        raise UnavailableError("NO_DECISION", "the attempt has no decision", f"run {attempt.run_id}", "see the database")
+        raise UnavailableError(
+            "NO_DECISION", "the attempt has no decision", f"run {attempt.run_id}", "see the database"
+        )
     return snapshot_from_json(records[-1].snapshot_json)
 
 

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
-from prefect.states import Failed, Scheduled, State
+from prefect.states import Completed, Failed, Scheduled, State
 
 from infra.core.errors import HeadraceError
 
@@ -32,6 +32,10 @@ class WaitUntilError(Exception):
     def __init__(self, at: float, why: str) -> None:
         self.at, self.why = at, why
         super().__init__(why)
+
+
+class AlreadyHandledError(Exception):
+    """Another run has what this one was started for: nothing is left to do."""
 
 
 class EndedError(HeadraceError):
@@ -54,6 +58,8 @@ def entry_flow(name: str, **options: Any) -> Callable[[Callable[P, R]], Any]:
                 return function(*args, **kwargs)
             except WaitUntilError as wait:
                 raise Pause(state=_schedule_again(wait)) from None
+            except AlreadyHandledError as handled:
+                return Completed(name="Skipped", message=str(handled))
             except EndedError as ended:
                 return Failed(name=ended.title, message=str(ended))
             except HeadraceError as error:
@@ -66,9 +72,7 @@ def entry_flow(name: str, **options: Any) -> Callable[[Callable[P, R]], Any]:
 
 
 def _schedule_again(wait: WaitUntilError) -> State:
-    state: State = Scheduled(
-        name=WAITING, scheduled_time=datetime.fromtimestamp(wait.at, UTC), message=wait.why
-    )
+    state: State = Scheduled(name=WAITING, scheduled_time=datetime.fromtimestamp(wait.at, UTC), message=wait.why)
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(flow_run_id(), state, force=True)
     return state

@@ -20,6 +20,9 @@ class DatasetChoice(BaseModel):
 
     name: str = Field(description="Name of the dataset, as in its contract.")
     version: str = Field("latest", description="A landed or accepted version; 'latest' is the newest accepted one.")
+    arrival_sha256: str = Field(
+        "", description="Filled in by the event of an arrival, so that each arrival is handled once; else empty."
+    )
 
 
 class PlacementOptions(BaseModel):
@@ -84,7 +87,7 @@ class PlacementOptions(BaseModel):
 class _Choices(BaseModel):
     """Choices of one kind of work: those that are not the control plane's own become the work's parameters."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
     published_as: ClassVar[str] = ""
 
     def parameters(self) -> dict[str, float | int | str | dict[str, float]]:

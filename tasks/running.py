@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 
+from data_contracts.layout import site_prefix
 from infra.adapters.reports import read_refusal
 from infra.core.canonical import plain
 from infra.core.errors import HeadraceError
@@ -24,10 +25,11 @@ from infra.wiring import ControlPlane, control_plane
 from tasks import artifacts
 from tasks.attempts import closing_report, conclude, end_run, settle
 from tasks.contracts import Quarantined, check_version
-from tasks.entry import EndedError, WaitUntilError, flow_run_id
+from tasks.datasets.reading import load_manifest
+from tasks.entry import AlreadyHandledError, EndedError, WaitUntilError, flow_run_id
 from tasks.options import DatasetChoice
 from tasks.placement import Placement, RunPlan, open_run, place, site_work
-from tasks.publishing import publish_result
+from tasks.publication import publish_result
 
 MOST_ATTEMPTS = 4
 POLL_S = 0.2
@@ -54,26 +56,40 @@ class RunResult:
         return {**values, "charged_usd": usd(self.charged_micro)}
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedData:
+    """An accepted version with its size."""
+
+    ref: DatasetRef
+    rows: int
+
+
 @task(name="check contract", persist_result=False)
-def check_contract(choice: DatasetChoice) -> DatasetRef:
+def check_contract(choice: DatasetChoice) -> CheckedData:
     """Validate the version against its contract; a breach quarantines it and ends the run with the failing rows."""
     control = control_plane()
+    if choice.arrival_sha256 and not control.database.catalog.claim_arrival(
+        choice.name, choice.version, choice.arrival_sha256, str(flow_run_id())
+    ):
+        raise AlreadyHandledError(f"another run handles the arrival of {choice.name}@{choice.version}")
     checked = check_version(
         choice.name,
         choice.version,
         store=control.store,
         catalog=control.database.catalog,
         clock=control.clock,
-        sites=control.sites,
-        control_site=control.settings.control_site,
-        contracts_dir=control.settings.contracts_dir,
+        control_site=control.site(control.settings.control_site),
+        contracts_root=control.settings.contracts_dir,
     )
     if isinstance(checked, Quarantined):
         artifacts.quarantine(checked)
-        raise EndedError(
-            "Quarantined", "CONTRACT_BREACH", checked.summary, f"{choice.name}@{checked.version}", "see the artifact"
-        )
-    return DatasetRef(checked.name, checked.version)
+        problem = "; ".join(checked.lines)
+        raise EndedError("Quarantined", "CONTRACT_BREACH", problem, checked.uri, "land a corrected version")
+    version = checked.version
+    manifest = load_manifest(
+        control.store, site_prefix(version.copies[0], version.name, version.version), checked.manifest_sha256
+    )
+    return CheckedData(DatasetRef(version.name, version.version), manifest.rows)
 
 
 def run_placed(
@@ -165,9 +181,11 @@ def _dispatch(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> A
         flow_run_name=f"{plan.request.kind}-{plan.run_id[:8]}-a{attempt.attempt}",
     )
     get_run_logger().info("attempt %d runs at %s as flow run %s", attempt.attempt, attempt.site, child.id)
-    return control.database.runs.update_attempt(
+    dispatched = control.database.runs.update_attempt(
         plan.run_id, attempt.attempt, AttemptState.DISPATCHED, child_run_id=str(child.id)
     )
+    artifacts.site_link(dispatched)
+    return dispatched
 
 
 def _await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | None:
@@ -181,9 +199,24 @@ def _await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport |
         if now_at >= look_at and ended_at is None:
             look_at = now_at + API_LOOK_S
             ended_at = now_at if _child_ended(attempt) else None
+        if ended_at is not None:
+            _require_not_refused(control, attempt)
         if (ended_at is not None and now_at - ended_at > REPORT_GRACE_S) or now_at > attempt.permit.expires_at:
             return None
         time.sleep(POLL_S)
+
+
+def _require_not_refused(control: ControlPlane, attempt: AttemptRecord) -> None:
+    """End the run when its site would not start it; the attempt has used nothing.
+
+    Raises:
+        EndedError: With the site's own code.
+    """
+    refusal = read_refusal(control.store, control.trusted_keys, attempt.site, attempt.child_run_id or "")
+    if refusal is not None:
+        settle(control, conclude(control, attempt, None, 0).attempt, None)
+        end_run(control, attempt.run_id, RunState.FAILED, f"{refusal.code}: {refusal.message}")
+        raise EndedError("Refused", refusal.code, refusal.message, f"site {attempt.site}, run {attempt.run_id}")
 
 
 def _child_ended(attempt: AttemptRecord) -> bool:
@@ -223,6 +256,13 @@ def _stop_if_hopeless(plan: RunPlan, report: SiteReport | None) -> None:
         end_run(control_plane(), plan.run_id, RunState.CANCELLED, report.message)
         raise EndedError("Cancelled", "CANCELLED", report.message or "the site's run was cancelled", plan.run_id)
     raise EndedError("Failed", f"SITE_{report.outcome.upper()}", report.message, f"{report.site}, run {plan.run_id}")
+
+
+def started_at() -> float:
+    """When this flow run was first due: deadlines in minutes count from there, also after a restart."""
+    due = runtime.flow_run.get_scheduled_start_time()
+    record = control_plane().database.runs.run(str(flow_run_id()))
+    return record.created_at if record is not None else due.timestamp()
 
 
 def _result(attempt: AttemptRecord, publication: Publication) -> RunResult:

@@ -8,9 +8,12 @@ import sys
 import threading
 from collections.abc import Callable
 
+from data_contracts.loading import contract_names, load_contract
 from infra.controller.landing import LandingWatcher, emit_arrival
 from infra.controller.orphans import mend
 from infra.controller.waiting import WakeUps
+from infra.core.jurisdictions import permits
+from infra.processes import notify_ready
 from infra.wiring import ControlPlane, control_plane
 from infra.worker.reaper import reap
 
@@ -22,7 +25,14 @@ logger = logging.getLogger("headrace.controller")
 
 def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]]:
     """The controller's duties: name, seconds between two rounds, and what to do."""
-    watcher = LandingWatcher(control.store, control.contract_names(), emit_arrival, control.clock)
+    contracts, here = control.settings.contracts_dir, control.site(control.settings.control_site)
+    watcher = LandingWatcher(
+        control.store,
+        lambda: contract_names(contracts),
+        emit_arrival,
+        control.clock,
+        lambda name: permits(load_contract(name, contracts).residency, here.jurisdiction),
+    )
     wake_ups = WakeUps(control)
 
     def reap_local_sites() -> list[object]:
@@ -62,7 +72,9 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run(control_plane(), stop)
+    control = control_plane()
+    notify_ready()
+    run(control, stop)
     return 0
 
 
