@@ -4,7 +4,8 @@
 only hands its workers out, in milliseconds: a claim file for each worker says which lease has it, and claims are
 taken and dropped under a lock file that the operating system frees when its holder dies. Every lease gets workers in
 fresh processes: closing one ends the processes of its workers, with whatever an aborted run left behind in them, and
-the cluster's supervisor starts new ones. Leases share the site's scheduler and its certificates; what keeps them
+the cluster's supervisor starts new ones. The supervisor also takes the workers back when a lease's hard end comes and
+nobody closed it. Leases share the site's scheduler and its certificates; what keeps them
 apart is that no worker is in two leases.
 """
 
@@ -127,7 +128,8 @@ class AttachedCluster:
                     chosen = free[: lease.devices]
                     for worker in chosen:
                         claim = {"lease": lease.id, "run": lease.run_id, "attempt": lease.attempt}
-                        write_json(_claim_path(self._state_dir, worker), claim | {"worker": worker})
+                        claim |= {"worker": worker, "ends_at": lease.ends_at}
+                        write_json(_claim_path(self._state_dir, worker), claim)
                     return cluster, chosen
             total = len(cluster["workers"]) if cluster else 0
             hopeless = cluster is not None and total < lease.devices
@@ -167,6 +169,17 @@ def drop_claims(state_dir: Path, lease_id: str) -> list[str]:
         for worker in mine:
             _claim_path(state_dir, worker).unlink(missing_ok=True)
     return mine
+
+
+def end_expired_leases(state_dir: Path, now_at: float) -> list[str]:
+    """Take back the workers of leases whose hard end has come; returns the leases' ids."""
+    ended = sorted({claim["lease"] for claim in claims(state_dir).values() if claim["ends_at"] <= now_at})
+    for lease_id in ended:
+        drop_claims(state_dir, lease_id)
+        directory = LeaseDirectory.of(state_dir, lease_id)
+        if directory.path.exists() and not directory.closed:
+            directory.end("lease_ended", now_at)
+    return ended
 
 
 @contextmanager

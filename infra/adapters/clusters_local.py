@@ -35,7 +35,7 @@ Reclaims = Callable[[Lease, Offer, int], float | None]
 
 
 def draw_reclaim_s(lease: Lease, offer: Offer, index: int) -> float | None:
-    """After how many seconds the cloud takes a machine back; ``None`` for never.
+    """After how many seconds from the end of its boot the cloud takes a machine back; ``None`` for never.
 
     Times between reclaims are exponential with the offer's rate. The draw depends on the lease's id and the machine's
     position alone, so a run can be repeated.
@@ -141,7 +141,7 @@ class LocalCloud:
             "boot_s": offer.boot_s,
             "start_deadline_at": now_at + offer.boot_s + self._start_timeout_s,
             "idle_timeout_s": self._idle_timeout_s,
-            "reclaim_at": [None if after_s is None else now_at + after_s for after_s in drawn],
+            "reclaim_at": [None if after_s is None else now_at + offer.boot_s + after_s for after_s in drawn],
         }
         directory.begin(lease, now_at, {"provider": "local", "site": site.name, "order": order})
         try:
@@ -164,9 +164,14 @@ class LocalCloud:
 
     def leases(self) -> tuple[str, ...]:
         """Ids of leases for which something still exists."""
-        directories = LeaseDirectory.all(self._state_dir)
-        open_leases = [directory.lease() for directory in directories if not directory.closed]
-        return tuple(sorted(lease.id for lease in open_leases if lease is not None))
+        now_at = self._clock()
+        return tuple(
+            sorted(
+                lease.id
+                for directory in LeaseDirectory.all(self._state_dir)
+                if (lease := directory.lease()) and directory.in_use(now_at)
+            )
+        )
 
     def usage(self, lease_id: str) -> dict[str, float]:
         """Real seconds that the lease's machines existed, from when they were asked for, so far or in all.

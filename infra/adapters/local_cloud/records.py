@@ -208,6 +208,14 @@ class LeaseDirectory:
     def opened(self, at: float, details: dict[str, Any]) -> None:
         write_json(self.path / "opened.json", {"ready_at": at, **details})
 
+    def in_use(self, now_at: float) -> bool:
+        """Whether something of the lease still exists or may still come into being."""
+        if self.closed:
+            return False
+        lease, opener = self.lease(), self.opener()
+        may_start = lease is not None and now_at < lease.ends_at and opener is not None and opener.alive()
+        return may_start or bool(self.running())
+
     def running(self) -> list[ProcessIdentity]:
         """Processes that exist for this lease now: keeper, nursery, machines."""
         holders = [identity for identity in (self.keeper(), self.nursery()) if identity is not None]

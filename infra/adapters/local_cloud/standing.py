@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra.adapters.certificates import issue_identity
+from infra.adapters.clusters_attached import end_expired_leases
 from infra.adapters.local_cloud.machine import MachineSpec, Role, machine_is_ready
 from infra.adapters.local_cloud.nursery import Nursery, name_process
 from infra.adapters.local_cloud.records import ProcessIdentity, read_json, write_json
@@ -29,6 +30,7 @@ CERTIFICATE_LIFE_S = 90 * 86_400.0
 
 TICK_S = 0.2
 SLOWEST_RESTART_S = 5.0
+LEASE_CHECK_S = 0.5
 LOCK_PATIENCE_S = 3.0
 """A former supervisor that was just told to end gets this much time to do so."""
 
@@ -95,6 +97,7 @@ class _StandingCluster:
         self._failures = dict.fromkeys(self._specs, 0)
         self._due: dict[str, float] = {}
         self._announced = False
+        self._next_check_at = 0.0
 
     def start(self) -> None:
         for path in self._directory.iterdir():
@@ -104,8 +107,11 @@ class _StandingCluster:
             self._start_machine(name)
 
     def tick(self) -> None:
-        """Bury who ended, start again who is due, and announce the cluster once all of it serves."""
+        """Take back ended leases' workers, bury and restart machines, and announce the cluster once all of it serves."""
         now_at = time.time()
+        if now_at >= self._next_check_at:
+            end_expired_leases(self._state_dir, now_at)
+            self._next_check_at = now_at + LEASE_CHECK_S
         for spec in self._nursery.bury():
             lived_s = now_at - spec.requested_at
             self._failures[spec.name] = 0 if lived_s > SLOWEST_RESTART_S else self._failures[spec.name] + 1

@@ -1,0 +1,173 @@
+"""What every cluster provider promises, on the fake, on a standing cluster and on the simulated cloud."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.adapters.clusters_attached import AttachedCluster
+from infra.adapters.clusters_local import LocalCloud
+from infra.adapters.clusters_memory import MemoryClusters
+from infra.core.errors import ConflictError, InputError, UnavailableError
+from tests.integration.clusters_support import (
+    client,
+    lease,
+    offer,
+    processes_of,
+    running_standing_cluster,
+    site,
+    until,
+)
+
+
+@dataclass
+class Provided:
+    """A provider with what the suite has to know about it."""
+
+    name: str
+    provider: Any
+    state_dir: Path
+
+    @property
+    def real(self) -> bool:
+        return self.name != "memory"
+
+    def open(self, *arguments: Any, **changes: Any):
+        return self.provider.open(lease(*arguments, **changes), offer(), site())
+
+    def make_start_fail(self) -> int:
+        """Arrange that the next start fails; returns the number of devices to ask for."""
+        if self.name == "memory":
+            self.provider.failures = 1
+        if self.name == "local":
+            self.provider._start_timeout_s = 0.0
+        return 9 if self.name == "attached" else 1
+
+
+@pytest.fixture(scope="module")
+def standing_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    state_dir = tmp_path_factory.mktemp("standing")
+    with running_standing_cluster(state_dir, devices=3):
+        yield state_dir
+
+
+@pytest.fixture(
+    params=["memory", pytest.param("attached", marks=pytest.mark.slow), pytest.param("local", marks=pytest.mark.slow)]
+)
+def provided(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provided]:
+    if request.param == "memory":
+        yield Provided("memory", MemoryClusters(), tmp_path)
+        return
+    if request.param == "attached":
+        state_dir = request.getfixturevalue("standing_dir")
+        provider = AttachedCluster(state_dir, start_timeout_s=10.0)
+        yield Provided("attached", provider, state_dir)
+        provider.shutdown()
+        return
+    provider = LocalCloud(tmp_path)
+    yield Provided("local", provider, tmp_path)
+    provider.shutdown()
+    until(lambda: not processes_of(tmp_path))
+
+
+def test_open_gives_a_usable_address_with_as_many_workers_as_devices(provided: Provided) -> None:
+    address = provided.open("usable", 2)
+    assert len(set(address.workers)) == 2
+    assert address.scheduler.startswith("tls://")
+    if provided.real:
+        with client(address) as connected:
+            futures = [connected.submit(pow, 3, index, workers=[name]) for index, name in enumerate(address.workers)]
+            assert connected.gather(futures) == [1, 3]
+            names = {worker["name"] for worker in connected.scheduler_info(n_workers=-1)["workers"].values()}
+        assert set(address.workers) <= names
+
+
+def test_close_frees_and_may_be_repeated(provided: Provided) -> None:
+    provided.open("freed", 2)
+    assert provided.provider.leases() == ("freed",)
+    for _ in range(2):
+        provided.provider.close("freed")
+        assert provided.provider.leases() == ()
+    if provided.name == "local":
+        until(lambda: not processes_of(provided.state_dir))
+    assert len(provided.open("freed-again", 2).workers) == 2
+
+
+def test_closing_an_unknown_lease_is_no_error(provided: Provided) -> None:
+    provided.provider.close("never-heard-of")
+    assert provided.provider.usage("never-heard-of") == {"machine_s": 0, "boot_s": 0, "ready_at": 0, "reclaimed": 0}
+
+
+def test_a_failed_start_leaves_nothing(provided: Provided) -> None:
+    devices = provided.make_start_fail()
+    with pytest.raises(UnavailableError) as caught:
+        provided.open("fails", devices)
+    assert caught.value.code == "CLUSTER_START_FAILED"
+    assert caught.value.retryable
+    assert provided.provider.leases() == ()
+    if provided.name == "local":
+        until(lambda: not processes_of(provided.state_dir))
+
+
+def test_two_leases_at_once_have_different_workers(provided: Provided) -> None:
+    first, second = provided.open("first"), provided.open("second")
+    assert not set(first.workers) & set(second.workers)
+    assert provided.provider.leases() == ("first", "second")
+    provided.provider.close("first")
+    assert provided.provider.leases() == ("second",)
+    if provided.real:
+        with client(second) as connected:
+            assert connected.submit(pow, 2, 5, workers=list(second.workers)).result() == 32
+
+
+def test_leases_opened_at_the_same_time_never_share_a_worker(provided: Provided) -> None:
+    addresses: list[Any] = []
+    threads = [threading.Thread(target=lambda n=n: addresses.append(provided.open(f"at-once-{n}"))) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    workers = [name for address in addresses for name in address.workers]
+    assert len(workers) == len(set(workers)) == 3
+
+
+def test_a_lease_is_opened_once(provided: Provided) -> None:
+    provided.open("once")
+    with pytest.raises(ConflictError) as caught:
+        provided.open("once")
+    assert caught.value.code == "LEASE_EXISTS"
+    assert provided.provider.leases() == ("once",)
+
+
+def test_a_lease_that_has_ended_is_not_opened(provided: Provided) -> None:
+    with pytest.raises(InputError) as caught:
+        provided.open("late", at=time.time() - 100, life_s=50)
+    assert caught.value.code == "LEASE_ENDED"
+    assert provided.provider.leases() == ()
+
+
+def test_an_ended_lease_disappears_by_itself(provided: Provided) -> None:
+    provided.open("short", life_s=1.5 if provided.real else 0.1)
+    until(lambda: provided.provider.leases() == ())
+    if provided.name == "local":
+        until(lambda: not processes_of(provided.state_dir))
+
+
+def test_usage_counts_machine_seconds_while_open_and_no_longer(provided: Provided) -> None:
+    before_at = time.time()
+    provided.open("metered", 2)
+    ready_at = time.time()
+    open_usage = provided.provider.usage("metered")
+    provided.provider.close("metered")
+    closed_at = time.time()
+    usage = provided.provider.usage("metered")
+    assert before_at <= usage["ready_at"] <= ready_at
+    assert 0 <= open_usage["machine_s"] <= usage["machine_s"] <= 2 * (closed_at - before_at)
+    assert 0 <= usage["boot_s"] <= ready_at - before_at
+    assert provided.provider.usage("metered") == usage

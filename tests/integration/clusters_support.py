@@ -1,0 +1,93 @@
+"""What the cluster tests share: sites, leases, clients, a standing cluster, and waiting for an end of processes."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from infra.adapters.clusters_attached import standing_cluster, standing_cluster_command
+from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
+from infra.ports import ClusterAddress, Lease
+
+SITE = "site-a"
+
+
+def offer(boot_s: float = 0.0, interruptions_per_hour: float = 0.0) -> Offer:
+    purchase = Purchase.SPOT if interruptions_per_hour else Purchase.ON_DEMAND
+    return Offer("offer-a", purchase, "gpu-sim", 4, 16.0, 1.0, None, boot_s, interruptions_per_hour)
+
+
+def site(cluster: Cluster = Cluster.LOCAL) -> Site:
+    pool = Pool(SITE, cluster, (offer(),))
+    return Site(SITE, "DE", TrustZone.PRIVATE, (pool,), simulated=True)
+
+
+def lease(lease_id: str, devices: int = 1, life_s: float = 60.0, at: float | None = None) -> Lease:
+    opened_at = time.time() if at is None else at
+    return Lease(lease_id, "run-1", 1, SITE, SITE, "offer-a", devices, 1_000_000, opened_at, opened_at + life_s)
+
+
+def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Wait for the condition; fail when it does not come."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def processes_of(state_dir: Path) -> list[int]:
+    """Numbers of all running processes that were started with this state directory, found without its records."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            mentions = str(state_dir) in " ".join([*process.cmdline(), *process.environ().values(), process.cwd()])
+            if mentions and runs(process.pid) and process.pid != psutil.Process().pid:
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def security(address: ClusterAddress):
+    from distributed.security import Security
+
+    return Security(
+        tls_ca_file=address.ca_file,
+        tls_client_cert=address.cert_file,
+        tls_client_key=address.key_file,
+        require_encryption=True,
+    )
+
+
+@contextmanager
+def client(address: ClusterAddress) -> Iterator:
+    from distributed import Client
+
+    with Client(address.scheduler, security=security(address), timeout=20, set_as_default=False) as connected:
+        yield connected
+
+
+@contextmanager
+def running_standing_cluster(state_dir: Path, devices: int) -> Iterator[subprocess.Popen]:
+    command, environment = standing_cluster_command(SITE, devices, state_dir)
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until(lambda: standing_cluster(state_dir) is not None)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+        until(lambda: not processes_of(state_dir))
