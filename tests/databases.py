@@ -29,6 +29,8 @@ class PostgresServer:
 
     def __init__(self, admin_url: str) -> None:
         self._admin = make_url(admin_url).set(drivername="postgresql+psycopg")
+        # A test's data may be lost with the machine; what a killed client leaves behind does not depend on this.
+        self._administer("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
         self._template = self._create("template0")
         migrate(self._template)
 
@@ -40,12 +42,16 @@ class PostgresServer:
         """URL of a new database without a schema."""
         return self._create("template0")
 
-    def _create(self, template: str | None) -> str:
-        name = f"t{uuid.uuid4().hex}"
+    def _administer(self, *statements: str) -> None:
         engine = create_engine(self._admin, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+            for statement in statements:
+                connection.execute(text(statement))
         engine.dispose()
+
+    def _create(self, template: str | None) -> str:
+        name = f"t{uuid.uuid4().hex}"
+        self._administer(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self._admin.set(database=name).render_as_string(hide_password=False)
 
 
