@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
-from collections.abc import Callable
-from functools import wraps
-from typing import ParamSpec
 
 from prefect import runtime
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
@@ -21,23 +17,10 @@ from infra.render.picture import decision_svg
 from infra.render.prose import changes_text, span
 from infra.wiring import ControlPlane
 from tasks.contracts import Quarantined
+from tasks.informing import informs
 from tasks.placement import Placement
 
-P = ParamSpec("P")
 _PARTS = ("compute_micro", "boot_micro", "egress_micro", "rework_micro")
-
-
-def informs(function: Callable[P, None]) -> Callable[P, None]:
-    """An artifact that cannot be shown is logged and must not stop the run that it tells of."""
-
-    @wraps(function)
-    def show(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-        except Exception:
-            logging.getLogger("headrace.artifacts").exception("the %s artifact could not be shown", function.__name__)
-
-    return show
 
 
 def remedies(placement: Placement) -> list[str]:

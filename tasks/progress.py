@@ -8,7 +8,7 @@ from types import TracebackType
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.artifacts import informs
+from tasks.informing import informs
 
 EVERY_S = 2.0
 """The API hears of progress this often at most, however often the work tells it."""
@@ -33,7 +33,9 @@ class ShownProgress:
         self._began_at = time.monotonic()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         took_s = time.monotonic() - self._began_at
         if self._last is not None and took_s >= EVERY_S:
             self._tell()
