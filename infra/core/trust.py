@@ -56,7 +56,7 @@ def check_permit(claims: PermitClaims, site: Site, pool: str, work_sha256: str, 
 
     Raises:
         RefusedError: ``PERMIT_WRONG_SITE``, ``PERMIT_WRONG_POOL``, ``PERMIT_EXPIRED``, ``PERMIT_NOT_YET_VALID``,
-            ``PERMIT_WRONG_WORK``, ``PERMIT_UNKNOWN_OFFER`` or ``RESIDENCY_EXCLUDED``.
+            ``PERMIT_WRONG_WORK``, ``PERMIT_UNKNOWN_OFFER``, ``RESIDENCY_EXCLUDED`` or ``TRUST_ZONE_TOO_LOW``.
     """
 
     def refuse(code: str, problem: str, remedy: str) -> None:
@@ -78,6 +78,8 @@ def check_permit(claims: PermitClaims, site: Site, pool: str, work_sha256: str, 
         refuse("PERMIT_UNKNOWN_OFFER", f"{claims.offer!r} is not sold here", f"this pool sells {sorted(offers)}")
     if claims.residency and not permits(claims.residency, site.jurisdiction):
         refuse("RESIDENCY_EXCLUDED", f"the request excludes {site.jurisdiction}", again)
+    if claims.trust_zone.rank > site.trust_zone.rank:
+        refuse("TRUST_ZONE_TOO_LOW", f"the request needs {claims.trust_zone}, this site is {site.trust_zone}", again)
     for dataset in claims.datasets:
         if not permits(dataset.residency, site.jurisdiction) or dataset.trust_zone.rank > site.trust_zone.rank:
             refuse("RESIDENCY_EXCLUDED", f"{dataset.name}@{dataset.version} may not be read here", again)
