@@ -1,0 +1,1 @@
+"""Measuring a model against thresholds and the champion."""

@@ -1,0 +1,1 @@
+"""Predicting in batches."""
