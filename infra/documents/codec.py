@@ -9,19 +9,16 @@ in core may be left out, which lets people write snapshots by hand.
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from infra.core.errors import InputError
-from infra.documents.fields import LATEST_AT
+from infra.core.units import MAX_INSTANT_AT, MAX_NUMBER
 from infra.documents.problems import join, located, short, unknown
 
 Value = TypeVar("Value")
-_LARGEST_INT = 2**63 - 1
-_LARGEST_FLOAT = 1e18
 
 
 @cache
@@ -51,7 +48,8 @@ def read_record(kind: type[Value], tree: Any, where: str, *, signed: bool = Fals
     Raises:
         InputError: with ``where`` and the dotted path of what is wrong.
     """
-    return _Reader(where, signed).read(kind, tree, "")
+    value: Value = _Reader(where, signed).read(kind, tree, "")
+    return value
 
 
 def members(hint: Any) -> tuple[Any, ...]:
@@ -115,14 +113,13 @@ class _Reader:
         )
 
     def _check_number(self, value: int | float, path: str) -> None:
-        largest: float = _LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT
-        if path.endswith("_at") or path.endswith(".at"):
-            largest = LATEST_AT
+        instant = path.endswith(("_at", ".at"))
+        largest = MAX_INSTANT_AT if instant else MAX_NUMBER
         smallest = -largest if self.signed else 0
-        # The order of the comparison lets NaN fail it.
-        if not smallest <= value <= largest or not math.isfinite(value):
+        # NaN compares false with everything, so it is refused here too.
+        if not smallest <= value <= largest:
             raise InputError(
-                "BAD_NUMBER",
+                "BAD_TIME" if instant else "BAD_NUMBER",
                 f"{short(value)} is out of range",
                 join(self.where, path),
                 f"give a finite number from {smallest:g} to {largest:g}",

@@ -8,11 +8,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from infra.core.errors import InputError
-from infra.core.units import instant, micro_from_usd
+from infra.core.units import MAX_INSTANT_AT, instant, micro_from_usd
 from infra.documents.problems import short
 
-LATEST_AT = 221_845_392_000.0
-"""The year 9000: what is planned from there can still be written down as a date."""
 LONGEST_S = 100 * 366 * 86_400.0
 LARGEST = 1e15
 
@@ -41,8 +39,8 @@ def _money(value: Any) -> Any:
 
 def _instant(value: Any) -> Any:
     at = instant(value, "")
-    if not 0 <= at <= LATEST_AT:
-        raise InputError("BAD_TIME", f"{short(value)} is out of range", "", "give an instant from 1970 to 9000")
+    if not 0 <= at <= MAX_INSTANT_AT:
+        raise InputError("BAD_TIME", f"{short(value)} is out of range", "", "give an instant from 1970 to 5138")
     return value
 
 

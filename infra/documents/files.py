@@ -88,7 +88,8 @@ class _Loader(yaml.SafeLoader):
             if key in seen:
                 raise _DuplicateKey(problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 class _DuplicateKey(yaml.MarkedYAMLError):

@@ -29,7 +29,7 @@ _UNITS = (
 )
 
 
-def record_schema(kind: type, *, signed: bool = False) -> dict[str, Any]:
+def record_schema(kind: type[Any], *, signed: bool = False) -> dict[str, Any]:
     """The JSON schema (2020-12) of a record.
 
     Args:
@@ -41,11 +41,12 @@ def record_schema(kind: type, *, signed: bool = False) -> dict[str, Any]:
     return {**root, "$defs": {name: definitions[name] for name in sorted(definitions)}}
 
 
-def _define(kind: type, definitions: dict[str, Any], signed: bool) -> None:
+def _define(kind: type[Any], definitions: dict[str, Any], signed: bool) -> None:
     if kind.__name__ in definitions:
         return
     definitions[kind.__name__] = {}
     summary, described = _docstring(kind)
+    properties: dict[str, Any] = {}
     if issubclass(kind, Enum):
         definitions[kind.__name__] = {
             "type": "string",
@@ -53,7 +54,6 @@ def _define(kind: type, definitions: dict[str, Any], signed: bool) -> None:
             "description": summary,
         }
         return
-    properties: dict[str, Any] = {}
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     for name, hint in hints(kind).items():
         schema = _schema(hint, definitions, signed)
@@ -83,7 +83,7 @@ def _schema(hint: Any, definitions: dict[str, Any], signed: bool) -> dict[str, A
             return {"type": "array", "items": _schema(kinds[0], definitions, signed)}
         items = [_schema(kind, definitions, signed) for kind in kinds]
         return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
-    if dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, Enum)):
+    if isinstance(hint, type) and (dataclasses.is_dataclass(hint) or issubclass(hint, Enum)):
         _define(hint, definitions, signed)
         return {"$ref": f"#/$defs/{hint.__name__}"}
     scalar = dict(_SCALARS[hint])
@@ -96,7 +96,7 @@ def _unit(name: str) -> str:
     return next((text for pattern, text in _UNITS if pattern.search(name)), "")
 
 
-def _docstring(kind: type) -> tuple[str, dict[str, str]]:
+def _docstring(kind: type[Any]) -> tuple[str, dict[str, str]]:
     """Summary of a class's docstring and what its ``Attributes:`` section says of each field."""
     text = inspect.cleandoc(kind.__doc__ or "")
     if text.startswith(f"{kind.__name__}("):  # what dataclasses write when nobody did

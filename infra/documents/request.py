@@ -53,7 +53,7 @@ class RequestDocument(Document):
         (), description="Dataset versions that it reads, each {name, version} or the text name@version."
     )
     work: WorkDocument = Field(description="How much is to be done.")
-    resources: ResourcesDocument = Field(ResourcesDocument(), description="What the run needs at once.")
+    resources: ResourcesDocument = Field(default_factory=ResourcesDocument, description="What the run needs at once.")
     deadline: Instant | None = Field(
         None, description="ISO 8601 instant with a zone by which the result must be there."
     )

@@ -59,8 +59,8 @@ def _changed(path: str, value: Any) -> Callable[[dict], None]:
 @pytest.mark.parametrize(
     ("path", "value", "code", "where"),
     [
-        ("now_at", -1, "BAD_NUMBER", "now_at"),
-        ("now_at", 1e300, "BAD_NUMBER", "now_at"),
+        ("now_at", -1, "BAD_TIME", "now_at"),
+        ("now_at", 1e300, "BAD_TIME", "now_at"),
         ("now_at", "now", "BAD_NUMBER", "now_at"),
         ("now_at", True, "BAD_NUMBER", "now_at"),
         ("now_at", ..., "MISSING_KEY", "now_at"),
