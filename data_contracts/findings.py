@@ -15,7 +15,7 @@ class Finding:
     """One promise that the data breaks.
 
     Attributes:
-        code: ``EXPECTATION_FAILED``, ``SCHEMA_MISMATCH``, ``DATA_HASH_MISMATCH``, ``DATA_TRUNCATED``,
+        code: ``EXPECTATION_FAILED``, ``EXPECTATION_UNCHECKED``, ``SCHEMA_MISMATCH``, ``DATA_HASH_MISMATCH``, ``DATA_TRUNCATED``,
             ``DATA_UNREADABLE``, ``FILE_MISSING``, ``ROWS_MISMATCH``, ``MANIFEST_MALFORMED`` or ``HASH_OF_TEXT``.
         check: The expectation, or the file concerned.
         rows: The first failing rows: position in the data and primary key.

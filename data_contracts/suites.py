@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts.findings import Finding, failing_rows
 from data_contracts.model import Contract, Expectation, expectations_of
+from infra.core.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,28 +43,40 @@ def run_suite(frame: pd.DataFrame, expectations: Iterable[Expectation], ids: lis
         frame: The data, with a default index.
         ids: The primary key's values, row by row, as they are told to people.
         key: The primary key's name.
+
+    Raises:
+        InputError: ``SUITE_CANNOT_RUN`` when checks raise and none fails: then the suite is wrong, not the data.
     """
     gx = _library()
-    context = gx.get_context(mode="ephemeral")
+    from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
+
+    # Without a configuration of its own, the library makes a directory for rendered pages that nobody asked for.
+    quiet = DataContextConfig(store_backend_defaults=InMemoryStoreBackendDefaults(), analytics_enabled=False)
+    context = gx.get_context(mode="ephemeral", project_config=quiet)
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     asset = context.data_sources.add_pandas("data").add_dataframe_asset("frame")
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
     suite = gx.ExpectationSuite(name="suite", expectations=[_configuration(gx, each) for each in expectations])
     outcome = batch.validate(suite, result_format={"result_format": "COMPLETE"})
-    return [_finding(result, len(frame), ids, key) for result in outcome.results if not result.success]
+    failed = [result for result in outcome.results if not result.success]
+    findings = [_finding(result, len(frame), ids, key) for result in failed]
+    if findings and all(finding.code == "EXPECTATION_UNCHECKED" for finding in findings):
+        first = findings[0]
+        about = f"{first.check} on {first.column}" if first.column else first.check
+        raise InputError("SUITE_CANNOT_RUN", first.message, about, "correct the suite; the data was not judged")
+    return findings
 
 
 def _finding(result: Any, total: int, ids: list[Any], key: str) -> Finding:
     configuration = result.expectation_config
     arguments = {name: value for name, value in configuration.kwargs.items() if name not in ("batch_id", "column")}
     rows = sorted(result.result.get("unexpected_index_list") or ())
-    message = ""
-    if result.exception_info and result.exception_info.get("raised_exception"):
-        message = str(result.exception_info.get("exception_message") or "").splitlines()[0]
-    elif not rows and result.result.get("observed_value") is not None:
+    raised = _exception(result.exception_info or {})
+    message = raised or ""
+    if not raised and not rows and result.result.get("observed_value") is not None:
         message = f"observed {result.result['observed_value']}"
     return Finding(
-        code="EXPECTATION_FAILED",
+        code="EXPECTATION_UNCHECKED" if raised else "EXPECTATION_FAILED",
         check=configuration.type,
         column=configuration.kwargs.get("column", ""),
         arguments=arguments,
@@ -72,6 +85,14 @@ def _finding(result: Any, total: int, ids: list[Any], key: str) -> Finding:
         total_rows=total,
         rows=failing_rows(rows, ids, key),
     )
+
+
+def _exception(information: dict[str, Any]) -> str | None:
+    """The message of an exception inside a check, which the library tells flat or by metric."""
+    if information.get("raised_exception"):
+        return " ".join(str(information.get("exception_message")).split())[:300]
+    inner = (item for item in information.values() if isinstance(item, dict))
+    return next((message for message in map(_exception, inner) if message), None)
 
 
 def _configuration(gx: Any, expectation: Expectation) -> Any:

@@ -44,15 +44,17 @@ def digits(count: int) -> pd.DataFrame:
         {
             "id": range(count),
             "label": [number % 10 for number in range(count)],
-            "pixels": [bytes([number % 256]) * 784 for number in range(count)],
+            "pixels": [bytes([255 - number % 256, 65]) * 392 for number in range(count)],
         }
     )
 
 
-class FullStore(MemoryStore):
-    """A memory store whose disk is full after ``writes_left`` writes."""
+class LooseStore(MemoryStore):
+    """A memory store whose methods a test may replace."""
 
-    __slots__ = ("writes_left",)
+
+class FullStore(LooseStore):
+    """A memory store whose disk is full after ``writes_left`` writes."""
 
     def __init__(self, writes_left: int) -> None:
         super().__init__()

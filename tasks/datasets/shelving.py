@@ -35,7 +35,8 @@ def shelve(store: ObjectStore, prefix: str, manifest: Manifest, read: Callable[[
         ConflictError: ``VERSION_EXISTS`` when another content stands complete under the prefix.
         UnavailableError: ``STORE_FULL`` and others; what this call wrote is gone again.
     """
-    _require_same(stored_manifest(store, prefix), manifest, store, prefix)
+    before = stored_manifest(store, prefix)
+    _require_same(before, manifest, store, prefix)
     created: list[ManifestFile] = []
     written = 0
     try:
@@ -49,7 +50,8 @@ def shelve(store: ObjectStore, prefix: str, manifest: Manifest, read: Callable[[
                 store.put(key, data)
             created.append(file)
             written += file.bytes
-        store.put_new(f"{prefix}/{MANIFEST_NAME}", manifest.encoded)
+        if before is None:
+            store.put_new(f"{prefix}/{MANIFEST_NAME}", manifest.encoded)
     except BaseException:
         _take_back(store, prefix, created, manifest, read)
         raise
