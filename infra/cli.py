@@ -13,6 +13,7 @@ import sys
 import typer
 
 from infra.core.errors import HeadraceError
+from infra.render.answer import error_answer
 
 COMMANDS = ("platform", "place", "policy", "money", "records", "data")
 
@@ -41,11 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
         build()(given, prog_name="headrace")
     except HeadraceError as error:
         if "--json" in given:
-            print(json.dumps({"error": error.as_dict()}, indent=2))
-        print(f"headrace: {error}", file=sys.stderr)
+            print(json.dumps(error_answer(error), indent=2))
+        print(error, file=sys.stderr)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
-        print("headrace: interrupted", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         sys.exit(130)
 
 

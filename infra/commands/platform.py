@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command()(env)
     app.command()(run)
     app.command()(logs)
+    app.command()(reap)
 
 
 def up(
@@ -121,6 +122,35 @@ def logs(
     if component not in known:
         raise InputError("UNKNOWN_COMPONENT", repr(component), "headrace logs", f"use one of {', '.join(known)}")
     print("\n".join(tail(path_of(directory, component), lines)))
+
+
+def reap(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be ended.")] = False,
+    grace_s: Annotated[
+        float, typer.Option(min=0.0, help="Seconds after its end that a lease may still be ending.")
+    ] = 10.0,
+    as_json: JsonOption = False,
+) -> None:
+    """End every cluster of this machine's sites that outlived its lease. The controller does it all the time."""
+    from infra.core.canonical import plain
+    from infra.documents.sites import load_sites
+    from infra.worker.reaper import reap as reap_site
+
+    settings = Settings.from_env()
+    found = {
+        site.name: reap_site(settings.site_dir(site.name), time.time(), grace_s, dry_run)
+        for site in load_sites(settings.sites_dir)
+    }
+    if as_json:
+        print(json.dumps({"dry_run": dry_run, "reaped": {name: plain(rows) for name, rows in found.items()}}, indent=2))
+        return
+    for name, rows in found.items():
+        for row in rows:
+            print(
+                f"{name}: lease {row.lease_id}: {row.reason}, {len(row.processes)} processes, {len(row.workers)} workers"
+            )
+    verb = "would be ended" if dry_run else "ended"
+    print(f"{sum(len(rows) for rows in found.values())} leases {verb}.")
 
 
 def _progress(text: str) -> None:

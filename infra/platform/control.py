@@ -14,7 +14,7 @@ from pathlib import Path
 from infra.core.errors import HeadraceError, InputError, UnavailableError
 from infra.platform import logs
 from infra.platform.components import WORKING_DIR
-from infra.platform.prepare import home_not_writable, prepare
+from infra.platform.prepare import check_configuration, home_not_writable, prepare
 from infra.platform.state import ComponentReport, PlatformReport, read_report, state_file
 from infra.platform.supervision import Phase
 from infra.processes import PLATFORM_MARK, ProcessIdentity, locked, marked, stop
@@ -41,6 +41,8 @@ def bring_up(settings: Settings, say: Say, timeout_s: float = 180.0) -> tuple[Pl
             again.
     """
     os.umask(0o077)  # whatever is made from here on is its owner's alone
+    if _living(settings) is None:
+        check_configuration(settings)
     try:
         settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
