@@ -93,7 +93,8 @@ def snapshot(now_at: float = NOW) -> Snapshot:
         simulated=True,
     )
     rate = Rate(WorkKind.TRAINING, "", 4.0, 0.001, 0.2)
-    return Snapshot(now_at, Policy("p1"), (site,), (DIGITS,), (Balance("vision", PERIOD, 9_000_000),), (rate,))
+    digits = replace(DIGITS, trust_zone=TrustZone.PUBLIC, copies=("cloud-eu-central",))
+    return Snapshot(now_at, Policy("p1"), (site,), (digits,), (Balance("vision", PERIOD, 9_000_000),), (rate,))
 
 
 def decision() -> Decision:
