@@ -122,6 +122,10 @@ class LandingWatcher:
                 continue
             try:
                 arrival = self._arrival(dataset, version, keys, seen, problems)
+            except InputError as error:
+                # A broken contract holds its own dataset up and no other.
+                problems[f"{LANDING}/{dataset}/{version}"] = error
+                continue
             except UnavailableError as error:
                 if error.code != "NOT_FOUND":
                     raise

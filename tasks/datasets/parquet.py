@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from data_contracts.layout import landing_file, landing_folder, require_version
-from data_contracts.manifest import MANIFEST_NAME, Manifest, describe_part
+from data_contracts.manifest import MANIFEST_NAME, Manifest, ManifestFile, describe_part
 from data_contracts.model import Contract
-from infra.core.errors import ConflictError, InputError, UnavailableError
+from infra.core.errors import ConflictError, HeadraceError, InputError
 from infra.ports import ObjectStore
 from tasks.datasets.shelving import stored_manifest
 
@@ -64,8 +65,19 @@ def land(store: ObjectStore, contract: Contract, version: str, frame: pd.DataFra
     manifest, files = encode_parts(frame, arrow_schema(contract), parts)
     if parts == 1:
         return land_file(store, contract.name, version, next(iter(files.values())))
-    folder = landing_folder(contract.name, version)
-    if store.exists(landing_file(contract.name, version)):
+    return land_folder(store, contract.name, version, manifest, lambda file: files[file.path])
+
+
+def land_folder(
+    store: ObjectStore, dataset: str, version: str, manifest: Manifest, read: Callable[[ManifestFile], bytes]
+) -> str:
+    """Put the parts of a manifest into landing, the manifest last; returns its key.
+
+    Raises:
+        ConflictError: ``VERSION_LANDED`` when other content already landed under that version.
+    """
+    folder = landing_folder(dataset, require_version(version))
+    if store.exists(landing_file(dataset, version)):
         raise _landed(folder)
     before = stored_manifest(store, folder)
     if before is not None:
@@ -74,11 +86,11 @@ def land(store: ObjectStore, contract: Contract, version: str, frame: pd.DataFra
         return f"{folder}/{MANIFEST_NAME}"
     written: list[str] = []
     try:
-        for path, data in files.items():
-            store.put(f"{folder}/{path}", data)
-            written.append(path)
+        for file in manifest.files:
+            store.put(f"{folder}/{file.path}", read(file))
+            written.append(file.path)
         store.put(f"{folder}/{MANIFEST_NAME}", manifest.encoded)
-    except UnavailableError:
+    except HeadraceError:
         for path in written:
             store.delete(f"{folder}/{path}")
         raise
