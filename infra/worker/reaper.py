@@ -62,8 +62,8 @@ def reap(state_dir: Path, now_at: float, grace_s: float = 10.0, dry_run: bool = 
         held = tuple(worker for worker, claim in claims(state_dir).items() if claim["lease"] == lease.id)
         processes = tuple(directory.running())
         if not dry_run:
-            drop_claims(state_dir, lease.id)
             processes = tuple(dict.fromkeys([*processes, *directory.end(reason.value, now_at)]))
+            drop_claims(state_dir, lease.id)
         reaped.append(Reaped(lease.id, reason, processes, held, now_at - lease.ends_at))
     return reaped + _stray_claims(state_dir, now_at, dry_run)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
 
 import anyio
 
@@ -12,6 +14,8 @@ from infra.processes import locked
 from infra.settings import CONTROL_POOL
 from infra.worker.settings import WorkerSettings
 from infra.worker.worker import HeadraceWorker
+
+_FAREWELL_S = 6.0
 
 
 def serve(pool: str, site: str | None = None, name: str | None = None) -> None:
@@ -49,4 +53,8 @@ async def _serve(worker: HeadraceWorker) -> None:
             async for _ in signals:
                 break
         await worker.drain()
+        # All runs are accounted for. What follows is courtesy to the server, and must not hang on one that is gone.
+        deadline = threading.Timer(_FAREWELL_S, os._exit, args=(0,))
+        deadline.daemon = True
+        deadline.start()
         group.cancel_scope.cancel()

@@ -84,7 +84,7 @@ class HeadraceConfiguration(BaseJobConfiguration):
     @field_validator("env")
     @classmethod
     def _only_harmless(cls, value: dict[str, str | None]) -> dict[str, str | None]:
-        wrong = sorted(name for name in value if not re.match(ENV_NAMES, name))
+        wrong = sorted(name for name in value if not re.fullmatch(ENV_NAMES.strip("^$"), name))
         if wrong:
             raise ValueError(f"ENV_NOT_ALLOWED: {', '.join(wrong)}; allowed names match {ENV_NAMES}")
         return value

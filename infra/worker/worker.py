@@ -117,7 +117,13 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
             for report in await anyio.to_thread.run_sync(self.desk.recover):
                 self._logger.warning("Run %s, attempt %s was lost with its worker", report.run_id, report.attempt)
         await self._channel.__aenter__()
-        await super().setup()
+        try:
+            await super().setup()
+        except BaseException as problem:
+            # Told to end while it starts: undo what the base entered, innermost first.
+            await self._exit_stack.__aexit__(type(problem), problem, problem.__traceback__)
+            await self._channel.__aexit__(None, None, None)
+            raise
         self._background = anyio.create_task_group()
         await self._background.__aenter__()
         self._background.start_soon(self._watch)

@@ -18,6 +18,8 @@ from typing import Any
 
 import httpx
 
+from infra.processes import tied
+
 REPOSITORY = Path(__file__).parents[2]
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -41,6 +43,18 @@ def base_environment(home: Path) -> dict[str, str]:
     }
 
 
+def start_logged(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 @dataclass
 class PrefectServer:
     """A running server, spoken to over HTTP as anybody could."""
@@ -54,6 +68,12 @@ class PrefectServer:
 
     def post(self, path: str, /, **body: Any) -> Any:
         answer = self.http.post(path, json=body)
+        for _ in range(20):
+            if answer.status_code != 503:
+                break
+            # The server's SQLite was busy; Prefect's own client tries again, too.
+            time.sleep(0.5)
+            answer = self.http.post(path, json=body)
         assert answer.status_code < 400, f"{path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
@@ -105,14 +125,14 @@ class PrefectServer:
         found = self.post("/logs/filter", logs={"flow_run_id": {"any_": [flow_run_id]}}, limit=200)
         return [line["message"] for line in found]
 
-    def start_worker(self, pool: str, log: Path, **environment: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "infra.worker.main", "--pool", pool],
-            env=base_environment(self.home / f"worker-{pool}") | {"PREFECT_API_URL": self.api_url} | environment,
-            cwd=REPOSITORY,
-            stdout=open(log, "ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+    def start_worker(
+        self, pool: str, log: Path, module: str = "infra.worker.main", **environment: str
+    ) -> subprocess.Popen[bytes]:
+        arguments = ["--pool", pool] if module == "infra.worker.main" else []
+        process = start_logged(
+            [sys.executable, "-m", module, *arguments],
+            base_environment(self.home / f"worker-{pool}") | {"PREFECT_API_URL": self.api_url} | environment,
+            log,
         )
         self.processes.append(process)
         return process
@@ -149,13 +169,8 @@ def running_server(home: Path) -> Iterator[PrefectServer]:
         "PREFECT__SERVER_FINAL": "1",
     }
     command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"],
-        env=environment,
-        stdout=open(home / "server.log", "ab"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    process = start_logged(tied(command), environment, home / "server.log")
     server = PrefectServer(home, api_url, [process])
     try:
         deadline = time.monotonic() + 90.0
