@@ -74,10 +74,19 @@ class Price:
     def cost(self, start_at: float, seconds: float, devices: int) -> int:
         """Micro-dollars for ``devices`` from ``start_at`` for ``seconds``, rounded up once at the end."""
         if not self.windows:
-            return math.ceil(self.micro_per_hour * devices * seconds / SECONDS_PER_HOUR - 1e-6)
+            priced_s = seconds
+        else:  # windows repeat every day, so whole days all cost the same
+            days, rest_s = divmod(seconds, _DAY_S)
+            priced_s = self._priced_s(start_at, rest_s)
+            if days:
+                priced_s += days * self._priced_s(start_at, _DAY_S)
+        return math.ceil(self.micro_per_hour * devices * priced_s / SECONDS_PER_HOUR - 1e-6)
+
+    def _priced_s(self, start_at: float, seconds: float) -> float:
+        """Seconds at the base price that cost as much as these seconds do."""
         total, at, end_at = 0.0, start_at, start_at + seconds
         while at < end_at:
             until_at = min(end_at, self.next_change_at(at))
-            total += self.micro_per_hour * self.factor_at(at) * devices * (until_at - at) / SECONDS_PER_HOUR
+            total += self.factor_at(at) * (until_at - at)
             at = until_at
-        return math.ceil(total - 1e-6)
+        return total

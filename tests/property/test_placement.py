@@ -13,7 +13,7 @@ from infra.core.canonical import canonical
 from infra.core.inventory import TrustZone
 from infra.core.jurisdictions import permits
 from infra.core.placement.changes import apply_changes
-from infra.core.placement.constraints import source_of
+from infra.core.placement.constraints import cheapest_source
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Change, ChangeKind, Counterfactual, Decision, Outcome, ReasonCode
 from infra.core.placement.snapshot import Snapshot
@@ -43,7 +43,7 @@ def residency_holds(request: WorkloadRequest, snapshot: Snapshot, decision: Deci
         world = World.of(request, snapshot)
         for ref in request.datasets:
             version = next(v for v in snapshot.datasets if v.name == ref.name)
-            source = source_of(world, version, site)
+            source = cheapest_source(version, site, world.site_by_name, world.down)
             assert source is not None
             assert source.name in version.copies
             for reader in (site, source):

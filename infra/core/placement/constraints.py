@@ -6,6 +6,7 @@ start (deadline, budgets, devices in use) are in :mod:`infra.core.placement.opti
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from infra.core.inventory import DatasetVersion, Offer, Site, TrustZone
@@ -62,18 +63,22 @@ class SiteView:
         return sum(move.transfer_s for move in self.moves or ())
 
 
-def source_of(world: World, dataset: DatasetVersion, target: Site) -> Site | None:
+def cheapest_source(
+    dataset: DatasetVersion, target: Site, sites: Mapping[str, Site], down: Collection[str] = ()
+) -> Site | None:
     """The site that a run at ``target`` reads this dataset from; ``None`` when there is none.
 
     A copy at the target costs nothing. Otherwise: of the copies that lie where they may and whose site is up, the
     one with the cheapest egress, then the fastest link, then the first name.
+
+    Args:
+        sites: All sites by name.
+        down: Names of those that do not answer.
     """
     if target.name in dataset.copies:
         return target
     usable = [
-        world.site_by_name[name]
-        for name in dataset.copies
-        if name in world.site_by_name and name not in world.down and may_hold(dataset, world.site_by_name[name])
+        sites[name] for name in dataset.copies if name in sites and name not in down and may_hold(dataset, sites[name])
     ]
     return min(usable, key=lambda site: (site.egress_micro_per_gb, -site.bandwidth_mbps, site.name), default=None)
 
@@ -86,7 +91,7 @@ def view_site(world: World, site: Site) -> SiteView:
     moves: list[Move] = []
     reachable = True
     for dataset in world.datasets:
-        source = source_of(world, dataset, site)
+        source = cheapest_source(dataset, site, world.site_by_name, world.down)
         if source is None:
             reachable = False
             reasons.append(

@@ -1,28 +1,26 @@
 """The smallest changes that would make an infeasible request feasible, each verified by deciding again.
 
-How they are found: each rejected candidate's reasons say which kinds of change could remove them (``_HELPS``). All
-sets of kinds that touch every reason of some candidate are tried, single changes first, then pairs, then triples;
-the search ends at the first size at which one works. Changes with a natural smallest step come out exact: money is
-the cap of the cheapest way, the deadline its high finish rounded up to a whole second, a zone, a memory size or a
-number of devices the nearest one that works. Changes without an order (a country, a device kind, a way of paying)
-are told by cost, the cheapest few.
+How they are found: all sets of changes that touch every reason of some plan are tried (see ``remedies``), single
+changes first, then pairs, then triples; the search ends at the first size at which one works. Changes with a natural
+smallest step come out exact: money is the cap of the cheapest way, the deadline its high finish rounded up to a whole
+second, a zone, a memory size or a number of devices the nearest one that works. Changes without an order (a country,
+a device kind, a way of paying) are told by cost, the cheapest few.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import combinations
 
 from infra.core.inventory import TrustZone
 from infra.core.placement.changes import apply_changes, with_limit
-from infra.core.placement.decision import Candidate, Change, ChangeKind, Counterfactual, ReasonCode
+from infra.core.placement.decision import Candidate, Change, ChangeKind, Counterfactual
 from infra.core.placement.optimise import Plan, all_candidates, assessments, by_cost
+from infra.core.placement.remedies import MEASURED, OfferKey, change_sets, promising
 from infra.core.placement.world import World
 from infra.core.units import MAX_NUMBER
-from infra.core.workload import Fallback, WorkloadRequest
+from infra.core.workload import Fallback
 
 MOST_CHANGES = 3
 MOST_ALTERNATIVES = 3
@@ -31,24 +29,7 @@ MOST_ALTERNATIVES = 3
 _DEVICE_STEPS = 256
 """Numbers of devices that are tried one by one; below that they are halved."""
 
-_C, _R = ChangeKind, ReasonCode
-_HELPS: dict[ReasonCode, frozenset[ChangeKind]] = {
-    _R.RESIDENCY_EXCLUDED: frozenset({_C.RESIDENCY}),
-    _R.TRUST_ZONE_TOO_LOW: frozenset({_C.TRUST_ZONE}),
-    _R.PURCHASE_NOT_ALLOWED: frozenset({_C.PURCHASE}),
-    _R.DEVICE_KIND_MISMATCH: frozenset({_C.DEVICE_KIND}),
-    _R.MEMORY_TOO_SMALL: frozenset({_C.MEMORY}),
-    _R.CAPACITY_TOO_SMALL: frozenset({_C.DEVICES}),
-    _R.CAPACITY_BUSY: frozenset({_C.WAIT, _C.DEADLINE, _C.DEVICES}),
-    _R.DEADLINE_MISSED: frozenset({_C.DEADLINE, _C.DEVICES}),
-    # Waiting or a later deadline opens cheaper price windows; fewer devices waste less.
-    _R.BUDGET_RUN_EXCEEDED: frozenset({_C.BUDGET, _C.DEVICES, _C.WAIT, _C.DEADLINE}),
-    _R.BUDGET_TENANT_EXCEEDED: frozenset({_C.TENANT_BUDGET, _C.DEVICES, _C.WAIT, _C.DEADLINE}),
-}
-"""Kinds of change that can remove a reason. Reasons that are missing here no change of the request removes."""
-
-_FROM_OFFER = frozenset({_C.RESIDENCY, _C.TRUST_ZONE, _C.PURCHASE, _C.DEVICE_KIND, _C.MEMORY})
-_MEASURED = frozenset({_C.BUDGET, _C.TENANT_BUDGET, _C.DEADLINE})
+_C = ChangeKind
 _UNORDERED = frozenset({_C.RESIDENCY, _C.PURCHASE, _C.DEVICE_KIND})
 _UNLIMITED_MICRO = int(MAX_NUMBER)
 
@@ -63,8 +44,8 @@ class _Way:
     def order(self) -> tuple[object, ...]:
         """Smallest changes first where they have an order (wishes before limits); then cost, finish and names."""
         ordered = [change for change in self.changes if change.kind not in _UNORDERED]
-        wishes = tuple(_step(change) for change in ordered if change.kind not in _MEASURED)
-        limits = tuple(_step(change) for change in ordered if change.kind in _MEASURED)
+        wishes = tuple(_step(change) for change in ordered if change.kind not in MEASURED)
+        limits = tuple(_step(change) for change in ordered if change.kind in MEASURED)
         return wishes, limits, self.plan.cost.total_micro, self.plan.finish_at, _names(self.changes)
 
 
@@ -77,11 +58,12 @@ def _step(change: Change) -> float:
     return 0.0 if change.kind is _C.WAIT else float(change.value)
 
 
-def find_counterfactuals(world: World, rejected: Sequence[Candidate]) -> tuple[Counterfactual, ...]:
+def find_counterfactuals(world: World) -> tuple[Counterfactual, ...]:
     """Smallest sufficient changes for an infeasible request, fewest first; empty when no three changes are enough."""
+    candidates = promising(world)
     for size in range(1, MOST_CHANGES + 1):
         ways: dict[tuple[ChangeKind, ...], list[_Way]] = {}
-        for (kinds, given), offers in _groups(world, rejected, size).items():
+        for (kinds, given), offers in change_sets(world, candidates, size).items():
             for way in _ways(world, kinds, given, offers):
                 ways.setdefault(kinds, []).append(way)
         found = [result for kinds in sorted(ways, key=_kinds_order) for result in _verified(world, ways[kinds])]
@@ -97,56 +79,8 @@ def _kinds_order(kinds: tuple[ChangeKind, ...]) -> tuple[int, ...]:
     return tuple(_KIND_ORDER[kind] for kind in kinds)
 
 
-_Group = tuple[tuple[ChangeKind, ...], tuple[Change, ...]]
-
-
-def _groups(world: World, rejected: Sequence[Candidate], size: int) -> dict[_Group, set[tuple[str, str]]]:
-    """Sets of ``size`` kinds, with the values that the offers themselves give, and the offers they may help."""
-    offers = {
-        (site.name, offer.name): (site, offer) for site in world.sites for pool in site.pools for offer in pool.offers
-    }
-    groups: dict[_Group, set[tuple[str, str]]] = {}
-    for candidate in rejected:
-        codes = frozenset(item.code for item in candidate.reasons)
-        site, offer = offers[candidate.site, candidate.offer]
-        values: dict[ChangeKind, str | float] = {
-            _C.RESIDENCY: site.jurisdiction,
-            _C.TRUST_ZONE: site.trust_zone.value,
-            _C.PURCHASE: offer.purchase.value,
-            _C.DEVICE_KIND: offer.device,
-            _C.MEMORY: offer.memory_gb,
-        }
-        for kinds in _kinds_that_help(codes, size, candidate.start_at is not None):
-            if _possible(world.request, kinds):
-                given = tuple(Change(kind, values[kind]) for kind in kinds if kind in _FROM_OFFER)
-                groups.setdefault((kinds, given), set()).add((site.name, offer.name))
-    return groups
-
-
-@cache
-def _kinds_that_help(codes: frozenset[ReasonCode], size: int, planned: bool) -> tuple[tuple[ChangeKind, ...], ...]:
-    """Sets of kinds that touch every code. Without a plan yet, time and money may turn out to be short as well."""
-    if not all(code in _HELPS for code in codes):
-        return ()
-    useful = frozenset().union(*(_HELPS[code] for code in codes)) | (frozenset() if planned else _MEASURED)
-    ordered = [kind for kind in ChangeKind if kind in useful]
-    return tuple(
-        kinds for kinds in combinations(ordered, size) if all(not _HELPS[code].isdisjoint(kinds) for code in codes)
-    )
-
-
-def _possible(request: WorkloadRequest, kinds: tuple[ChangeKind, ...]) -> bool:
-    """Whether the request has what these kinds would change."""
-    return not (
-        (_C.DEADLINE in kinds and request.deadline_at is None)
-        or (_C.BUDGET in kinds and request.budget_micro is None)
-        or (_C.WAIT in kinds and Fallback.WAIT in request.fallbacks)
-        or (_C.DEVICES in kinds and request.resources.devices == 1)
-    )
-
-
 def _ways(
-    world: World, kinds: tuple[ChangeKind, ...], given: tuple[Change, ...], offers: set[tuple[str, str]]
+    world: World, kinds: tuple[ChangeKind, ...], given: tuple[Change, ...], offers: set[OfferKey]
 ) -> Iterator[_Way]:
     """For each offer, the smallest values with which these kinds of change make a plan of it possible."""
     waits = [Change(_C.WAIT, Fallback.WAIT.value)] if _C.WAIT in kinds else []
@@ -174,8 +108,8 @@ def _fewer_devices(world: World) -> Iterator[int]:
 
 
 def _plans(
-    world: World, kinds: tuple[ChangeKind, ...], fixed: tuple[Change, ...], offers: set[tuple[str, str]]
-) -> Iterator[tuple[tuple[str, str], Plan]]:
+    world: World, kinds: tuple[ChangeKind, ...], fixed: tuple[Change, ...], offers: set[OfferKey]
+) -> Iterator[tuple[OfferKey, Plan]]:
     """Possible plans of these offers once ``fixed`` is changed and the measured kinds are without limit."""
     request, snapshot = apply_changes(world.request, world.snapshot, fixed)
     if _C.DEADLINE in kinds:

@@ -43,7 +43,7 @@ def decide(request: WorkloadRequest, snapshot: Snapshot) -> Decision:
             wait_until_at=None,
             candidates=tuple(rejected),
             binding=_binding(rejected),
-            counterfactuals=find_counterfactuals(world, rejected),
+            counterfactuals=find_counterfactuals(world),
             engine=ENGINE,
         )
     chosen, *others = feasible

@@ -134,11 +134,11 @@ def _plan(
 ) -> Plan:
     price, devices = offer.price or _FREE, world.request.resources.devices
     # Costs of the parts are differences of running totals, so that windows and rounding count once.
-    booted = price.cost(start_at, durations.boot_s, devices)
     ready_s = durations.boot_s + durations.transfer_s + durations.compute_s
-    computed = price.cost(start_at, ready_s, devices)
-    reworked = price.cost(start_at, durations.total_s, devices) if durations.rework_s else computed
-    high = price.cost(start_at, durations.high_s, devices) if durations.spread else reworked
+    booted = price.cost(start_at, durations.boot_s, devices) if durations.boot_s else 0
+    computed = max(booted, price.cost(start_at, ready_s, devices))
+    reworked = max(computed, price.cost(start_at, durations.total_s, devices)) if durations.rework_s else computed
+    high = max(reworked, price.cost(start_at, durations.high_s, devices))
     cost = CostParts(
         compute_micro=computed - booted,
         boot_micro=booted,
