@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from infra.core.inventory import TrustZone
 from infra.core.jurisdictions import PUBLIC
 from infra.core.trust import PermittedDataset
 from infra.ports import ObjectStore
 from tasks.site_io import StoreCheckpoints, StoreInputs, StoreOutputs
-from tasks.site_job import SiteJob, SiteResult, SiteWork
+from tasks.site_job import SiteInputs, SiteJob, SiteResult, SiteWork
 from tasks.work import WORK
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +24,13 @@ class LocalRun:
 
     result: SiteResult
     manifest_sha256: str
-    inputs: StoreInputs
+    inputs: SiteInputs
 
 
 def local_job(
     work: SiteWork,
     store: ObjectStore,
-    client,
+    client: Client,
     site: str = "onprem-fra",
     progress: Callable[[float, float, str], None] = lambda done, total, message: None,
 ) -> tuple[SiteJob, StoreOutputs]:

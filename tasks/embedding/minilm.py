@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-DIMENSIONS = 384
+from tasks.embedding.schema import DIMENSIONS
+
 MODEL_NAME = "all-MiniLM-L6-v2"
 MAX_TOKENS = 256
 

@@ -16,16 +16,12 @@ import pyarrow as pa
 
 from infra.core.canonical import canonical, digest
 from infra.core.errors import InputError
-from tasks.embedding.minilm import DIMENSIONS, MAX_TOKENS, MODEL_NAME, encode, weights_sha256
+from tasks.embedding.minilm import MAX_TOKENS, MODEL_NAME, encode, weights_sha256
+from tasks.embedding.schema import COLUMNS, DIMENSIONS, DOCUMENTS_PREFIX, VECTOR_SCHEMA, VECTORS_PREFIX
 from tasks.fanout import spread
 from tasks.parameters import Parameters
 from tasks.parquet import from_columns, read_table, to_parquet
 from tasks.site_job import SiteJob, SiteResult
-
-COLUMNS = ("doc_id", "package", "text", "sha256")
-VECTOR_SCHEMA = pa.schema([*((name, pa.string()) for name in COLUMNS), ("vector", pa.list_(pa.float32(), DIMENSIONS))])
-DOCUMENTS_FILE = "documents-00000.parquet"
-"""Hashes of all documents of the data version: columns ``doc_id`` and ``sha256``, by ``doc_id``."""
 
 _ROWS_PER_FILE = 4096
 
@@ -92,11 +88,11 @@ def run(job: SiteJob) -> SiteResult:
     tables = [read_table(finished[name]).cast(VECTOR_SCHEMA) for name in batches]
     merged = pa.concat_tables([VECTOR_SCHEMA.empty_table(), *tables]).sort_by("doc_id")
     outputs = [
-        job.outputs.write(f"vectors-{index:05d}.parquet", to_parquet(merged.slice(start, _ROWS_PER_FILE)))
+        job.outputs.write(f"{VECTORS_PREFIX}{index:05d}.parquet", to_parquet(merged.slice(start, _ROWS_PER_FILE)))
         for index, start in enumerate(range(0, merged.num_rows, _ROWS_PER_FILE))
     ]
     hashes = {name: changes.documents[name] for name in ("doc_id", "sha256")}
-    outputs.append(job.outputs.write(DOCUMENTS_FILE, from_columns(hashes)))
+    outputs.append(job.outputs.write(f"{DOCUMENTS_PREFIX}00000.parquet", from_columns(hashes)))
     outputs.append(job.outputs.write("removed.json", canonical(list(changes.removed))))
     return SiteResult(
         units_done=float(total - resumed),

@@ -35,6 +35,7 @@ def run(job: SiteJob) -> SiteResult:
     where = f"{refs['data'].name}@{refs['data'].version}"
     digits = decode(job.inputs.frame("data"), where)
     _, holdout = split(digits, where)
+    assert holdout.labels is not None, "evaluation data is labelled"
     roles = ["model", *(["champion"] if job.inputs.has("champion") else [])]
     measured: dict[str, Measures] = {}
     for done, role in enumerate(roles, start=1):

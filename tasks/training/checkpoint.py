@@ -59,11 +59,13 @@ def from_bytes(data: bytes, fingerprint: str, parameters: int) -> TrainingState 
         document = json.loads(tensors["document"].tobytes())
         if (document["format"], document["fingerprint"]) != (_FORMAT, fingerprint):
             return None
-        vectors = [tensors[name] for name in ("weights", "moment", "square")]
-        if any(vector.shape != (parameters,) or vector.dtype != np.float32 for vector in vectors):
+        weights, moment, square = (tensors[name].copy() for name in ("weights", "moment", "square"))
+        if any(vector.shape != (parameters,) or vector.dtype != np.float32 for vector in (weights, moment, square)):
             return None
         return TrainingState(
-            *(vector.copy() for vector in vectors),
+            weights,
+            moment,
+            square,
             steps=int(document["steps"]),
             loss_sum=float(document["loss_sum"]),
             rows_seen=int(document["rows_seen"]),

@@ -8,7 +8,9 @@ count, so that units can be told from the size of the data alone).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +117,13 @@ class _Course:
     """One attempt's way through the epochs."""
 
     def __init__(
-        self, job: SiteJob, settings: Settings, description: dict, train: Digits, holdout: Digits, fingerprint: str
+        self,
+        job: SiteJob,
+        settings: Settings,
+        description: dict[str, Any],
+        train: Digits,
+        holdout: Digits,
+        fingerprint: str,
     ) -> None:
         self._job, self._settings, self._train, self._holdout = job, settings, train, holdout
         self._fingerprint = fingerprint
@@ -126,7 +134,7 @@ class _Course:
         self.replicas = Replicas(job, description, train)
         self._ordered_epoch, self._rows = -1, np.zeros(0, np.int64)
 
-    def run(self, stop_asked) -> tuple[TrainingState, int]:
+    def run(self, stop_asked: Callable[[], bool]) -> tuple[TrainingState, int]:
         """Take all steps that are left; returns the final state and the step that this attempt began at."""
         state = self._resume()
         started_at_step = state.steps
