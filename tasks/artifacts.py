@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 from prefect import runtime
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
@@ -19,6 +20,7 @@ from infra.wiring import ControlPlane
 from tasks.contracts import Quarantined
 from tasks.informing import informs
 from tasks.placement import Placement
+from tasks.plots import plot
 
 _PARTS = ("compute_micro", "boot_micro", "egress_micro", "rework_micro")
 
@@ -46,7 +48,7 @@ def decision(run_id: str, placement: Placement) -> None:
 @informs
 def site_link(attempt: AttemptRecord) -> None:
     """A link from the entry run to the site's run."""
-    base = (runtime.flow_run.get_ui_url() or "").rsplit("/", 1)[0]
+    base = (runtime.flow_run.ui_url or "").rsplit("/", 1)[0]
     if base and attempt.child_run_id:
         create_link_artifact(
             f"{base}/{attempt.child_run_id}",
@@ -64,11 +66,15 @@ def quarantine(breach: Quarantined) -> None:
 
 
 @informs
-def result(publication: Publication) -> None:
-    """The published result's numbers."""
+def result(publication: Publication, detail: dict[str, Any]) -> None:
+    """The published result's numbers and its plot."""
     rows = [f"### {publication.name or 'result'} {publication.version}", "", "| metric | value |", "| --- | ---: |"]
     rows += [f"| {name} | {value:.6g} |" for name, value in sorted(publication.metrics.items())]
     create_markdown_artifact("\n".join(rows), key=_key("result"), description=f"Published as {publication.uri}")
+    picture = plot(detail)
+    if picture is not None:
+        url = "data:image/png;base64," + base64.b64encode(picture).decode()
+        create_image_artifact(url, key=_key("result-plot"), description="Plot of the result")
 
 
 @informs

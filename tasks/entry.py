@@ -8,9 +8,10 @@ scheduled for the instant at which its devices are expected, without a process.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import get_client
@@ -66,6 +67,9 @@ def entry_flow(name: str, **options: Any) -> Callable[[Callable[P, R]], Any]:
                 get_run_logger().error("%s", error)
                 return Failed(name="Refused" if error.exit_status == 2 else "Failed", message=str(error))
 
+        # Prefect reads the parameters' types from the wrapper, whose module does not know their names.
+        body.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
+        body.__annotations__ = get_type_hints(function)
         return flow(name=name, **options)(body)
 
     return decorate

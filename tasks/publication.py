@@ -1,14 +1,51 @@
-"""Publishing: the fence first, then the visible result, so that a run has exactly one and it is complete."""
+"""Publishing a run: verified first, then through the fence, then visible, so that it has exactly one whole result."""
 
 from __future__ import annotations
 
-from infra.core.errors import RefusedError
 from infra.core.metering import SiteReport
+from infra.core.workload import WorkKind
 from infra.ports import AttemptRecord, Publication
 from infra.wiring import ControlPlane
 from tasks.placement import RunPlan
-from tasks.site_io import attempt_prefix
+from tasks.publishing import Destination, Prepared, complete, inherited, prepare, result_version
+from tasks.vector_tables import tables_of
 
 
-def publish_result(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord, report: SiteReport) -> Publication:
-    raise RefusedError("NOT_YET", f"{attempt_prefix(plan.run_id, 1)}", report.site, "")
+def publish_result(
+    control: ControlPlane, plan: RunPlan, attempt: AttemptRecord, report: SiteReport
+) -> tuple[Publication, Prepared]:
+    """Publish what the site's signed report says that the attempt made. May be repeated after a crash.
+
+    Raises:
+        RefusedError: ``RESULT_INCOMPLETE``.
+        ConflictError: ``FENCED`` when another attempt published or the run has ended; ``TABLE_MOVED``.
+    """
+    kind = plan.request.kind
+    residency, trust_zone = inherited(attempt.permit.datasets)
+    data = next((ref for role, ref in plan.roles if role == "data"), None)
+    destination = Destination(
+        name=plan.output,
+        version=result_version(plan.run_id, data.version if data is not None else ""),
+        site=control.settings.control_site,
+        residency=residency,
+        trust_zone=trust_zone,
+    )
+    tables = tables_of(control.store) if kind is WorkKind.EMBEDDING_REFRESH else None
+    prepared = prepare(
+        control.store, kind, plan.run_id, attempt.attempt, report.result_manifest_sha256, destination, tables
+    )
+    now_at = control.clock.now()
+    published = control.database.runs.publish(
+        Publication(
+            run_id=plan.run_id,
+            attempt=attempt.attempt,
+            name=destination.name,
+            version=destination.version,
+            uri=prepared.uri,
+            manifest_sha256=prepared.manifest_sha256,
+            published_at=now_at,
+            metrics=prepared.result.metrics,
+        )
+    )
+    complete(control.store, control.database.catalog, prepared, now_at, tables)
+    return published, prepared

@@ -234,8 +234,8 @@ def _child_ended(attempt: AttemptRecord) -> bool:
 @task(name="publish", persist_result=False)
 def publish(plan: RunPlan, attempt: AttemptRecord, report: SiteReport) -> Publication:
     """Publish the attempt's result, once per run, and show its numbers."""
-    publication = publish_result(control_plane(), plan, attempt, report)
-    artifacts.result(publication)
+    publication, prepared = publish_result(control_plane(), plan, attempt, report)
+    artifacts.result(publication, prepared.result.detail)
     return publication
 
 

@@ -19,7 +19,9 @@ from infra.core.units import period_of, usd, usd_float
 from infra.demo.driver import Driver, Row
 from infra.settings import Settings
 
-BANNER = "simulated: the GPUs and the clouds of this demo are processes on this machine; money and residency are real rules"
+BANNER = (
+    "simulated: the GPUs and the clouds of this demo are processes on this machine; money and residency are real rules"
+)
 
 
 def main() -> int:

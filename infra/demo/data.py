@@ -34,11 +34,11 @@ def land_docs(control: ControlPlane, version: str) -> int:
 
 def search_examples(control: ControlPlane) -> list[str]:
     """What the index finds for a few questions, best first."""
-    from tasks.embedding.table import search
+    from tasks.vector_tables import search, tables_of
 
     lines = []
     for query in QUERIES:
-        found = search(control.store, "api-docs-index", query, 2)
+        found = search(tables_of(control.store), "api-docs-index", query, 2)
         lines.append(f"search “{query}”: " + ", ".join(f"{hit.doc_id} ({hit.score:.2f})" for hit in found))
     return lines
 
