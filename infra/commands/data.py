@@ -110,8 +110,10 @@ def versions(
         print_json({"versions": [_entry_json(entry) for entry in entries]})
         return
     table = Table(box=box.SIMPLE)
-    for heading in ("dataset", "version", "state", "residency", "copies", "recorded"):
-        table.add_column(heading)
+    for heading in ("dataset", "version", "state"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("residency", "copies", "recorded"):
+        table.add_column(heading, overflow="fold")
     table.add_column("bytes", justify="right")
     for entry in entries:
         item = _entry_json(entry)
