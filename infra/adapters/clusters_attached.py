@@ -67,7 +67,7 @@ class AttachedCluster:
         directory = LeaseDirectory.of(self._state_dir, lease.id)
         directory.begin(lease, now_at, {"provider": "attached", "site": site.name})
         try:
-            cluster, workers = self._claim(lease)
+            cluster, workers = self._claim(lease, directory)
             directory.opened(self._clock(), {"scheduler": cluster["scheduler"], "workers": workers})
             identity = ClusterIdentity.load(f"standing:{site.name}", Path(cluster["tls"]))
         except BaseException:
@@ -85,8 +85,9 @@ class AttachedCluster:
         """Give the lease's workers back, in fresh processes. Safe to repeat; an unknown lease is no error."""
         directory = LeaseDirectory.of(self._state_dir, lease_id)
         if directory.path.exists() and not directory.closed:
-            drop_claims(self._state_dir, lease_id)
+            # Closed first: a start that is still waiting for its workers sees that and claims none any more.
             directory.end("closed", self._clock())
+            drop_claims(self._state_dir, lease_id)
 
     def leases(self) -> tuple[str, ...]:
         """Ids of leases for which something still exists."""
@@ -118,10 +119,17 @@ class AttachedCluster:
             if lease is not None and not directory.closed and directory.opener() == me:
                 self.close(lease.id)
 
-    def _claim(self, lease: Lease) -> tuple[dict[str, Any], list[str]]:
+    def _claim(self, lease: Lease, directory: LeaseDirectory) -> tuple[dict[str, Any], list[str]]:
         deadline = time.monotonic() + self._start_timeout_s
         while True:
             with claims_lock(self._state_dir):
+                if directory.closed:
+                    raise UnavailableError(
+                        "CLUSTER_START_FAILED",
+                        "it was closed while it started",
+                        f"site {lease.site}, lease {lease.id}",
+                        "open a new lease",
+                    )
                 cluster = standing_cluster(self._state_dir)
                 free = _free_workers(self._state_dir, cluster) if cluster else []
                 if cluster and len(free) >= lease.devices:
@@ -175,10 +183,10 @@ def end_expired_leases(state_dir: Path, now_at: float) -> list[str]:
     """Take back the workers of leases whose hard end has come; returns the leases' ids."""
     ended = sorted({claim["lease"] for claim in claims(state_dir).values() if claim["ends_at"] <= now_at})
     for lease_id in ended:
-        drop_claims(state_dir, lease_id)
         directory = LeaseDirectory.of(state_dir, lease_id)
         if directory.path.exists() and not directory.closed:
             directory.end("lease_ended", now_at)
+        drop_claims(state_dir, lease_id)
     return ended
 
 

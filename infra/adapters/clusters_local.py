@@ -1,41 +1,38 @@
 """The simulated cloud as a cluster provider: each lease gets an ephemeral TLS Dask cluster of processes.
 
 A lease's cluster is held by a keeper process (see ``local_cloud.keeper``), because dask-cloudprovider allows one
-cluster in a process. One spare keeper that has imported Dask already waits for the next lease, so that a start costs
-little more than the offer's boot time. Nothing here outlives its lease: the keeper ends with this process, the
-machines end with the keeper, each machine ends itself at the lease's end, and the reaper checks all of it from outside.
+cluster in a process. Keepers are forked by a host that has imported Dask already, so that a start costs little more
+than the offer's boot time. Nothing here outlives its lease: the keeper ends with this process, the machines end with
+the keeper, each machine ends itself at the lease's end, and the reaper checks all of it from outside.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
-import select
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infra.adapters.certificates import ClusterIdentity, issue_identity
 from infra.adapters.local_cloud.environment import machine_environment
+from infra.adapters.local_cloud.host import Host, KeeperHandle
 from infra.adapters.local_cloud.records import LeaseDirectory, read_json
 from infra.core.errors import InputError, UnavailableError
 from infra.core.inventory import Offer, Site
 from infra.ports import ClusterAddress, Lease
 
 CERTIFICATE_LEEWAY_S = 60.0
+CLOSE_PATIENCE_S = 10.0
+"""How long a keeper may take to close its cluster in order, before all of it is killed."""
+
 Reclaims = Callable[[Lease, Offer, int], float | None]
 
 
 def draw_reclaim_s(lease: Lease, offer: Offer, index: int) -> float | None:
-    """After how many seconds from the end of its boot the cloud takes a machine back; ``None`` for never.
+    """After how many seconds of service the cloud takes a machine back; ``None`` for never.
 
     Times between reclaims are exponential with the offer's rate. The draw depends on the lease's id and the machine's
     position alone, so a run can be repeated.
@@ -45,44 +42,6 @@ def draw_reclaim_s(lease: Lease, offer: Offer, index: int) -> float | None:
     drawn = hashlib.sha256(f"reclaim:{lease.id}:{index}".encode()).digest()
     uniform = (int.from_bytes(drawn[:8], "big") + 1) / (2**64 + 1)
     return -math.log(uniform) * 3600.0 / offer.interruptions_per_hour
-
-
-@dataclass(slots=True)
-class _Keeper:
-    """A keeper process and the pipes to it; closing its standard input ends it and its cluster."""
-
-    process: subprocess.Popen[bytes]
-
-    def usable(self) -> bool:
-        return self.process.poll() is None
-
-    def assign(self, directory: LeaseDirectory) -> None:
-        self.process.stdin.write(json.dumps({"directory": str(directory.path)}).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def answer(self, deadline: float) -> dict[str, Any]:
-        """Its one line of answer; a problem when it ends or ``deadline`` (monotonic) passes without one."""
-        received = b""
-        while not received.endswith(b"\n"):
-            left_s = deadline - time.monotonic()
-            readable, _, _ = select.select([self.process.stdout], [], [], max(0.0, left_s))
-            if not readable:
-                return {"problem": "it did not answer in time"}
-            part = os.read(self.process.stdout.fileno(), 65536)
-            if not part:
-                return {"problem": "its keeper ended"}
-            received += part
-        return json.loads(received)
-
-    def end(self, patience_s: float) -> None:
-        with suppress(OSError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
 
 
 class LocalCloud:
@@ -96,9 +55,9 @@ class LocalCloud:
         idle_timeout_s: A cluster without work ends itself after this time.
         start_timeout_s: How long a start may take beyond the offer's boot time.
         preload: Modules that machines shall have imported already, for example ``torch``.
-        warm: Whether to keep one spare keeper waiting.
+        warm: Whether to start the host at once and not with the first lease.
         environment: Variables that the machines get besides the short default list.
-        reclaims: After how many seconds each machine is taken back; see :func:`draw_reclaim_s`.
+        reclaims: After how many seconds of service each machine is taken back; see :func:`draw_reclaim_s`.
         clock: Seconds since the epoch.
     """
 
@@ -117,12 +76,16 @@ class LocalCloud:
         self._state_dir = Path(state_dir).absolute()
         self._state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._idle_timeout_s, self._start_timeout_s = idle_timeout_s, start_timeout_s
-        self._preload, self._warm = preload, warm
+        self._preload = preload
         self._environment = machine_environment(self._state_dir, environment)
         self._reclaims, self._clock = reclaims, clock
         self._lock = threading.Lock()
-        self._keepers: dict[str, _Keeper] = {}
-        self._spare = self._new_keeper() if warm else None
+        self._keepers: dict[str, KeeperHandle] = {}
+        self._starting: set[str] = set()
+        self._host_lock = threading.Lock()
+        self._host: Host | None = None
+        if warm:
+            self._usable_host()
 
     def open(self, lease: Lease, offer: Offer, site: Site) -> ClusterAddress:
         """Start the lease's machines and block until all its Dask workers are up.
@@ -136,14 +99,15 @@ class LocalCloud:
         if lease.ends_at <= now_at:
             raise InputError("LEASE_ENDED", "it ends before it begins", f"lease {lease.id}", "open it with time left")
         directory = LeaseDirectory.of(self._state_dir, lease.id)
-        drawn = [self._reclaims(lease, offer, index) for index in range(lease.devices)]
         order = {
             "boot_s": offer.boot_s,
             "start_deadline_at": now_at + offer.boot_s + self._start_timeout_s,
             "idle_timeout_s": self._idle_timeout_s,
-            "reclaim_at": [None if after_s is None else now_at + offer.boot_s + after_s for after_s in drawn],
+            "reclaim_after_s": [self._reclaims(lease, offer, index) for index in range(lease.devices)],
         }
         directory.begin(lease, now_at, {"provider": "local", "site": site.name, "order": order})
+        with self._lock:
+            self._starting.add(lease.id)
         try:
             return self._start(lease, directory, offer)
         except BaseException as error:
@@ -153,12 +117,14 @@ class LocalCloud:
             raise
 
     def close(self, lease_id: str) -> None:
-        """End the lease's cluster. Safe to repeat; an unknown lease is no error."""
+        """End the lease's cluster, up or on its way up. Safe to repeat; an unknown lease is no error."""
         directory = LeaseDirectory.of(self._state_dir, lease_id)
         with self._lock:
+            # A start that has no keeper yet sees by this that it is no longer wanted.
+            self._starting.discard(lease_id)
             keeper = self._keepers.pop(lease_id, None)
         if keeper is not None:
-            keeper.end(patience_s=10.0)
+            keeper.end(CLOSE_PATIENCE_S)
         if directory.path.exists() and not directory.closed:
             directory.end("closed", self._clock())
 
@@ -198,57 +164,46 @@ class LocalCloud:
         boot_s = max(0.0, ready_at - requested_at) if ready_at else 0.0
         return {"machine_s": machine_s, "boot_s": boot_s, "ready_at": ready_at, "reclaimed": reclaimed}
 
+    def host_pid(self) -> int | None:
+        """Process number of the host, the one process that stays while no lease is open."""
+        with self._host_lock:
+            return self._host.process.pid if self._host is not None and self._host.usable() else None
+
     def shutdown(self) -> None:
-        """Close every lease that this object opened, and the spare keeper."""
+        """Close every lease that this object opened, and end the host."""
         with self._lock:
-            spare, self._spare, self._warm = self._spare, None, False
-            mine = list(self._keepers)
+            mine = {*self._keepers, *self._starting}
         for lease_id in mine:
             self.close(lease_id)
-        if spare is not None:
-            spare.end(patience_s=5.0)
+        with self._host_lock:
+            host, self._host = self._host, None
+        if host is not None:
+            host.end()
 
     def _start(self, lease: Lease, directory: LeaseDirectory, offer: Offer) -> ClusterAddress:
         identity = issue_identity(directory.tls, lease.id, self._clock(), lease.ends_at + CERTIFICATE_LEEWAY_S)
-        keeper = self._take_keeper()
-        with self._lock:
-            self._keepers[lease.id] = keeper
-        keeper.assign(directory)
         # The keeper has the same deadline and tells what went wrong, so it gets a little longer.
-        answer = keeper.answer(time.monotonic() + offer.boot_s + self._start_timeout_s + 5.0)
+        patience_s = offer.boot_s + self._start_timeout_s + 5.0
+        deadline = time.monotonic() + patience_s
+        keeper = self._usable_host().start_keeper(directory.path, patience_s)
+        with self._lock:
+            wanted = lease.id in self._starting
+            self._starting.discard(lease.id)
+            if wanted:
+                self._keepers[lease.id] = keeper
+        if not wanted:
+            keeper.end(CLOSE_PATIENCE_S)
+        answer = keeper.answer(deadline) if wanted else {"problem": "it was closed while it started"}
         if "problem" in answer:
             raise self._failed(lease, directory, answer["problem"])
         directory.opened(self._clock(), answer)
-        if self._warm:
-            with self._lock:
-                if self._spare is None:
-                    self._spare = self._new_keeper()
         return self._address(identity, answer)
 
-    def _take_keeper(self) -> _Keeper:
-        with self._lock:
-            spare, self._spare = self._spare, None
-        if spare is not None and spare.usable():
-            return spare
-        if spare is not None:
-            spare.end(patience_s=0.0)
-        return self._new_keeper()
-
-    def _new_keeper(self) -> _Keeper:
-        command = [sys.executable, "-m", "infra.adapters.local_cloud.keeper"]
-        for module in self._preload:
-            command += ["--preload", module]
-        with open(self._state_dir / "keepers.log", "ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=self._environment,
-                cwd=self._state_dir,
-                start_new_session=True,
-            )
-        return _Keeper(process)
+    def _usable_host(self) -> Host:
+        with self._host_lock:
+            if self._host is None or not self._host.usable():
+                self._host = Host(self._preload, self._environment, self._state_dir / "keepers.log")
+            return self._host
 
     @staticmethod
     def _address(identity: ClusterIdentity, answer: dict[str, Any]) -> ClusterAddress:

@@ -95,7 +95,7 @@ def test_close_frees_and_may_be_repeated(provided: Provided) -> None:
         provided.provider.close("freed")
         assert provided.provider.leases() == ()
     if provided.name == "local":
-        until(lambda: not processes_of(provided.state_dir))
+        until(lambda: not processes_of(provided.state_dir, provided.provider))
     assert len(provided.open("freed-again", 2).workers) == 2
 
 
@@ -112,7 +112,7 @@ def test_a_failed_start_leaves_nothing(provided: Provided) -> None:
     assert caught.value.retryable
     assert provided.provider.leases() == ()
     if provided.name == "local":
-        until(lambda: not processes_of(provided.state_dir))
+        until(lambda: not processes_of(provided.state_dir, provided.provider))
 
 
 def test_two_leases_at_once_have_different_workers(provided: Provided) -> None:
@@ -153,10 +153,10 @@ def test_a_lease_that_has_ended_is_not_opened(provided: Provided) -> None:
 
 
 def test_an_ended_lease_disappears_by_itself(provided: Provided) -> None:
-    provided.open("short", life_s=1.5 if provided.real else 0.1)
+    provided.open("short", life_s={"memory": 0.1, "attached": 2.0, "local": 10.0}[provided.name])
     until(lambda: provided.provider.leases() == ())
     if provided.name == "local":
-        until(lambda: not processes_of(provided.state_dir))
+        until(lambda: not processes_of(provided.state_dir, provided.provider))
 
 
 def test_usage_counts_machine_seconds_while_open_and_no_longer(provided: Provided) -> None:

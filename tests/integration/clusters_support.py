@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from infra.adapters.clusters_attached import standing_cluster, standing_cluster_command
+from infra.adapters.clusters_local import LocalCloud
 from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
 from infra.ports import ClusterAddress, Lease
 
@@ -32,7 +33,7 @@ def lease(lease_id: str, devices: int = 1, life_s: float = 60.0, at: float | Non
     return Lease(lease_id, "run-1", 1, SITE, SITE, "offer-a", devices, 1_000_000, opened_at, opened_at + life_s)
 
 
-def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
     """Wait for the condition; fail when it does not come."""
     end = time.monotonic() + timeout_s
     while not condition():
@@ -48,13 +49,17 @@ def runs(pid: int) -> bool:
         return False
 
 
-def processes_of(state_dir: Path) -> list[int]:
-    """Numbers of all running processes that were started with this state directory, found without its records."""
+def processes_of(state_dir: Path, provider: LocalCloud | None = None) -> list[int]:
+    """Numbers of all running processes that were started with this state directory, found without its records.
+
+    The host of ``provider`` does not count: it may stay while no lease is open.
+    """
+    own = {psutil.Process().pid, provider.host_pid() if provider is not None else None}
     found = []
     for process in psutil.process_iter():
         try:
             mentions = str(state_dir) in " ".join([*process.cmdline(), *process.environ().values(), process.cwd()])
-            if mentions and runs(process.pid) and process.pid != psutil.Process().pid:
+            if mentions and runs(process.pid) and process.pid not in own:
                 found.append(process.pid)
         except psutil.Error:
             continue

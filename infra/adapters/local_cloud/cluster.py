@@ -33,7 +33,7 @@ class CloudOrder:
         requested_at: When the machines were asked for; all of them, so that they boot at the same time.
         boot_s: How long one takes from then until it can serve.
         start_deadline_at: When a machine that does not serve yet has failed.
-        reclaim_at: For each worker machine, when the cloud takes it back, or ``None``.
+        reclaim_after_s: For each worker machine, how long it serves until the cloud takes it back, or ``None``.
     """
 
     lease: Lease
@@ -42,7 +42,7 @@ class CloudOrder:
     boot_s: float
     start_deadline_at: float
     idle_timeout_s: float
-    reclaim_at: tuple[float | None, ...]
+    reclaim_after_s: tuple[float | None, ...]
 
     def spec(self, name: str, role: Role, index: int, scheduler: str | None) -> MachineSpec:
         return MachineSpec(
@@ -53,7 +53,7 @@ class CloudOrder:
             requested_at=self.requested_at,
             boot_until=self.requested_at + self.boot_s,
             ends_at=self.lease.ends_at,
-            reclaim_at=self.reclaim_at[index] if role is Role.WORKER else None,
+            reclaim_after_s=self.reclaim_after_s[index] if role is Role.WORKER else None,
             scheduler=scheduler,
             idle_timeout_s=self.idle_timeout_s if role is Role.SCHEDULER else None,
             tags={"lease": self.lease.id, "run": self.lease.run_id, "attempt": self.lease.attempt},

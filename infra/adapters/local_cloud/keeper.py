@@ -1,22 +1,18 @@
 """The keeper: the one process that holds one lease's cluster of the simulated cloud.
 
-It is started in advance (``python -m infra.adapters.local_cloud.keeper``), imports Dask, forks its nursery and waits
-for a line on its standard input that names a lease's directory. Then it builds the cluster, answers with one line of
-JSON, and keeps the cluster until its standard input ends, which happens whatever kills the process that holds the
-other end, or until the lease does. Ending itself, it ends everything: what it cannot end any more when it is killed,
-its nursery and the machines' lifelines do.
+The host forks it with two pipes. It forks its nursery, builds the cluster, answers with one line of JSON, and keeps
+the cluster until its standard input ends, which happens whatever kills the process that holds the other end, or until
+the lease does. Ending itself, it ends everything: what it cannot end any more when it is killed, its nursery and the
+machines' lifelines do.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import importlib
 import json
 import os
 import signal
 import ssl
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -32,27 +28,24 @@ from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, 
 CLOSE_TIMEOUT_S = 5.0
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preload", action="append", default=[], help="a module that machines have imported already")
-    for module in parser.parse_args(arguments).preload:
-        importlib.import_module(module)
-    answers = os.dup(1)
-    os.dup2(2, 1)
+def keep(path: Path, answers: int) -> None:
+    """Hold the cluster of the lease whose files lie in ``path``; returns when nothing of it is left.
+
+    Standard input is the lifeline. The process must have one thread and no event loop yet.
+
+    Args:
+        answers: Descriptor that the one line of answer is written to.
+    """
+    directory = LeaseDirectory(path)
     control, nursery = start_nursery_process(private=(0, answers))
-    name_process("headrace-keeper")
     client = NurseryClient(control)
     try:
-        assignment = sys.stdin.buffer.readline()
-        if assignment:
-            directory = LeaseDirectory(Path(json.loads(assignment)["directory"]))
-            write_json(directory.path / "keeper.json", ProcessIdentity.of().as_dict() | {"nursery": nursery.as_dict()})
-            _log_to(directory.path / "keeper.log")
-            asyncio.run(_keep(directory, client, answers))
+        name_process("headrace-keeper")
+        write_json(path / "keeper.json", ProcessIdentity.of().as_dict() | {"nursery": nursery.as_dict()})
+        _log_to(path / "keeper.log")
+        asyncio.run(_keep(directory, client, answers))
     finally:
         client.close()
-    return 0
 
 
 async def _keep(directory: LeaseDirectory, nursery: NurseryClient, answers: int) -> None:
@@ -95,7 +88,7 @@ def _order(directory: LeaseDirectory) -> CloudOrder:
         boot_s=order["boot_s"],
         start_deadline_at=order["start_deadline_at"],
         idle_timeout_s=order["idle_timeout_s"],
-        reclaim_at=tuple(order["reclaim_at"]),
+        reclaim_after_s=tuple(order["reclaim_after_s"]),
     )
 
 
@@ -109,7 +102,3 @@ def _log_to(path: Path) -> None:
     os.dup2(written, 1)
     os.dup2(written, 2)
     os.close(written)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -58,7 +58,7 @@ class MachineSpec:
         requested_at: From when on it exists for the bill.
         boot_until: It behaves as if it were booting until then.
         ends_at: Hard end of its life, or ``None`` for a standing machine.
-        reclaim_at: When the cloud takes it back, or ``None``.
+        reclaim_after_s: How long after it began to serve the cloud takes it back, or ``None``.
         scheduler: Address that a worker connects to.
         port: Port that a scheduler listens on; 0 for any free one.
         idle_timeout_s: A scheduler without work ends its cluster after this time; ``None`` for never.
@@ -72,7 +72,7 @@ class MachineSpec:
     requested_at: float
     boot_until: float = 0.0
     ends_at: float | None = None
-    reclaim_at: float | None = None
+    reclaim_after_s: float | None = None
     scheduler: str | None = None
     port: int = 0
     idle_timeout_s: float | None = None
@@ -103,6 +103,7 @@ class Life:
     def __init__(self, spec: MachineSpec, lifeline: int) -> None:
         self._spec = spec
         self._lifeline = lifeline
+        self._reclaim_at: float | None = None
         self._lock = threading.Lock()
         self._record = spec.first_record() | ProcessIdentity.of().as_dict()
         write_json(spec.record_path, self._record)
@@ -111,9 +112,12 @@ class Life:
         threading.Thread(target=self._watch, name="life", daemon=True).start()
 
     def ready(self, address: str) -> None:
+        now_at = time.time()
         with self._lock:
-            self._record |= {"ready_at": time.time(), "address": address}
+            self._record |= {"ready_at": now_at, "address": address}
             write_json(self._spec.record_path, self._record)
+        if self._spec.reclaim_after_s is not None:
+            self._reclaim_at = now_at + self._spec.reclaim_after_s
 
     def end(self, why: End, detail: str = "") -> NoReturn:
         """Write why, and leave at once: a machine that goes takes its unfinished work with it."""
@@ -129,9 +133,10 @@ class Life:
             now_at = time.time()
             if self._spec.ends_at is not None and now_at >= self._spec.ends_at:
                 self.end(End.LEASE_ENDED)
-            if self._spec.reclaim_at is not None and now_at >= self._spec.reclaim_at:
+            reclaim_at = self._reclaim_at
+            if reclaim_at is not None and now_at >= reclaim_at:
                 self.end(End.RECLAIMED)
-            due = [at for at in (self._spec.ends_at, self._spec.reclaim_at) if at is not None]
+            due = [at for at in (self._spec.ends_at, reclaim_at) if at is not None]
             wait_s = min([SIGN_OF_LIFE_S, *(at - now_at for at in due)])
             readable, _, _ = select.select([self._lifeline], [], [], max(0.0, wait_s))
             if readable:
@@ -158,6 +163,7 @@ def live(spec: MachineSpec, lifeline: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     life = Life(spec, lifeline)
+    _fresh_randomness()
     try:
         asyncio.run(_serve_and_end(spec, life))
     except BaseException as error:  # whatever it was, the record must say so before the process is gone
@@ -247,6 +253,15 @@ def _security(spec: MachineSpec) -> Any:
     )
     identity = ClusterIdentity(spec.name, Path(spec.tls_directory))
     return Security(**identity.security_arguments((spec.role.value,)), tls_min_version=ssl.TLSVersion.TLSv1_3)
+
+
+def _fresh_randomness() -> None:
+    """Forked machines must not all draw the same numbers; Python's own generator sees to itself."""
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    if numpy is not None:
+        numpy.random.seed()
+    if torch is not None:
+        torch.seed()
 
 
 def _standard_streams(log: Path) -> None:
