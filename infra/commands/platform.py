@@ -32,7 +32,7 @@ def up(
     with_data: Annotated[
         bool, typer.Option("--with-data", help="Also build and land the first versions of the datasets.")
     ] = False,
-    timeout_s: Annotated[float, typer.Option(help="Give up when it is not ready after so many seconds.")] = 180.0,
+    timeout_s: Annotated[float, typer.Option(help="Give up when it is not ready after so many seconds.")] = 420.0,
 ) -> None:
     """Start the platform, or whatever of it is not running, and wait until it is ready."""
     from infra.platform.control import bring_up

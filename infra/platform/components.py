@@ -104,7 +104,7 @@ def component_table(
             command=_launch(settings, "infra.platform.setup"),
             environment=control,
             probe=Never(),
-            lifecycle=Lifecycle(needs=("server",), eager=True, once=True, start_timeout_s=180.0),
+            lifecycle=Lifecycle(needs=("server",), eager=True, once=True, start_timeout_s=400.0),
         ),
         _worker(settings, CONTROL_POOL, "worker of the control pool", control, port),
         Component(
@@ -185,7 +185,7 @@ def _server(settings: Settings, base: Mapping[str, str], port: int, database_url
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         },
         probe=HttpAnswers(f"{api_url(port)}/ready"),
-        lifecycle=Lifecycle(start_timeout_s=120.0),
+        lifecycle=Lifecycle(start_timeout_s=300.0),
         stop_rank=2,
         stop_grace_s=6.0,
     )

@@ -27,7 +27,7 @@ _DOWN_TIMEOUT_S = 45.0
 _SILENT_PHASES = (Phase.BLOCKED, Phase.STARTING)
 
 
-def bring_up(settings: Settings, say: Say, timeout_s: float = 180.0) -> tuple[PlatformReport, bool]:
+def bring_up(settings: Settings, say: Say, timeout_s: float = 420.0) -> tuple[PlatformReport, bool]:
     """Start whatever of the platform is not running and wait until all of it is ready.
 
     Concurrent calls take turns; one that finds everything running changes nothing.
@@ -177,8 +177,8 @@ def _refuse_hopeless(report: PlatformReport, late: bool) -> None:
             raise InputError(
                 "UP_REFUSED", lines[-1] if lines else "its input is wrong", component.title, f"see {component.log}"
             )
-        stuck = component.failures >= _MANY_FAILURES and not component.phase.settled
-        if stuck or (late and not component.phase.settled):
+        stuck = component.failures >= _MANY_FAILURES and not component.settled
+        if stuck or (late and not component.settled):
             why = f"ended {component.failures} times" if stuck else "not ready in time"
             detail = f": {lines[-1]}" if lines else ""
             raise UnavailableError("UP_FAILED", f"{why}{detail}", component.title, f"see {component.log}")

@@ -17,7 +17,7 @@ from infra.processes import write_private
 from infra.settings import REPOSITORY_DIR, Settings
 
 PREFECT_FILE = REPOSITORY_DIR / "prefect.yaml"
-_DEPLOY_TIMEOUT_S = 150.0
+_DEPLOY_TIMEOUT_S = 300.0
 
 
 def deploy_when_changed(settings: Settings, client: SyncPrefectClient) -> bool:

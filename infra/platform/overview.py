@@ -41,7 +41,7 @@ def overview(settings: Settings) -> dict[str, Any]:
             {
                 "name": row.name,
                 "title": row.title,
-                "health": _HEALTH.get(row.phase, row.phase.value),
+                "health": "died" if row.phase is Phase.READY and not row.settled else _HEALTH.get(row.phase, row.phase),
                 "pid": row.process.pid if row.process else None,
                 "since": iso(round(row.since)),
                 "restarts": row.restarts,

@@ -22,7 +22,7 @@ from infra.platform.pools import make_pools
 from infra.settings import CONTROL_POOL, Settings
 
 _POLL_S = 0.1
-_SERVER_TIMEOUT_S = 170.0
+_SERVER_TIMEOUT_S = 320.0
 
 
 def main() -> int:

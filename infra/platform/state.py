@@ -31,6 +31,13 @@ class ComponentReport:
     last_status: int | None
     log: str
 
+    @property
+    def settled(self) -> bool:
+        """Done, or ready and still alive."""
+        if self.phase is Phase.READY:
+            return self.process is not None and self.process.alive
+        return self.phase is Phase.DONE
+
 
 @dataclass(frozen=True, slots=True)
 class PlatformReport:
@@ -47,7 +54,8 @@ class PlatformReport:
 
     @property
     def complete(self) -> bool:
-        return not self.stopping and all(component.phase.settled for component in self.components)
+        """Whether everything is settled, by the supervisor's word and in fact: a process may have died since."""
+        return not self.stopping and all(component.settled for component in self.components)
 
     @property
     def alive(self) -> bool:

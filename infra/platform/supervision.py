@@ -57,7 +57,7 @@ class Lifecycle:
     needs: tuple[str, ...] = ()
     eager: bool = False
     once: bool = False
-    start_timeout_s: float = 90.0
+    start_timeout_s: float = 180.0
     silent_timeout_s: float = 60.0
 
 

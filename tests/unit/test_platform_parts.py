@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,11 +106,16 @@ def test_a_wrong_control_site_is_refused_before_anything_exists(tmp_path: Path) 
 
 def test_reports_survive_the_file(settings: Settings) -> None:
     settings.run_dir.mkdir(parents=True)
-    row = ComponentReport("server", "Server", Phase.READY, 1.5, ProcessIdentity(7, "b:1"), 1, 0, -9, "x.log")
-    report = PlatformReport("id", ProcessIdentity(1, "b:0"), 1.0, "a", "u", False, ("s",), (row,))
+    me = ProcessIdentity.of(os.getpid())
+    assert me is not None
+    row = ComponentReport("server", "Server", Phase.READY, 1.5, me, 1, 0, -9, "x.log")
+    report = PlatformReport("id", me, 1.0, "a", "u", False, ("s",), (row,))
     write_report(settings, report)
     assert read_report(settings) == report
     assert report.complete
+    died_since = replace(row, process=ProcessIdentity(me.pid, "another-boot:1"))
+    assert not replace(report, components=(died_since,)).complete
+    assert replace(report, components=(replace(died_since, phase=Phase.DONE),)).complete
     settings.run_dir.joinpath("state.json").write_text("{")
     assert read_report(settings) is None
 
