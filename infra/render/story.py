@@ -59,8 +59,9 @@ class Story:
             if told.decision.outcome is Outcome.RUN and told.record.decided_at <= attempt.permit.issued_at
         ]
         chosen = led[-1] if led else None
-        fits = chosen is not None and (chosen.site, chosen.offer) == (attempt.site, attempt.offer)
-        return chosen.cost if fits else None
+        if chosen is None or (chosen.site, chosen.offer) != (attempt.site, attempt.offer):
+            return None
+        return chosen.cost
 
     def closing(self, attempt: AttemptRecord) -> LedgerEntry | None:
         """The line that closed the attempt's account."""
@@ -193,7 +194,10 @@ def _attempt_json(story: Story, attempt: AttemptRecord) -> dict[str, Any]:
         "finished_at": None if attempt.finished_at is None else iso(attempt.finished_at),
         "metered": attempt.metered,
         "permit": _permit_json(attempt.permit),
-        "cost": {"estimate": _parts_json(story.estimate(attempt)), "actual": _parts_json(closing and closing.parts)},
+        "cost": {
+            "estimate": _parts_json(story.estimate(attempt)),
+            "actual": _parts_json(closing.parts if closing else None),
+        },
     }
 
 

@@ -38,8 +38,8 @@ metadata = MetaData(
 )
 
 
-def _text(name: str, **options: bool) -> Column[str]:
-    return Column(name, Text, nullable=False, **options)
+def _text(name: str, *, primary_key: bool = False, unique: bool | None = None) -> Column[str]:
+    return Column(name, Text, nullable=False, primary_key=primary_key, unique=unique)
 
 
 def _money(name: str) -> Column[int]:
