@@ -155,7 +155,7 @@ class SiteDesk:
         )
         attempt = SiteAttempt(AttemptNote(lease, claims.id, admission.flow_run_id), admission)
         self.state.note(attempt.note)
-        self._report(attempt.note, ReportKind.OPENED, ReportOutcome.RUNNING)
+        self._post(attempt.note, ReportKind.OPENED)
         return attempt
 
     def open_cluster(self, attempt: SiteAttempt) -> Path:
@@ -198,20 +198,25 @@ class SiteDesk:
 
     def meter(self, attempt: SiteAttempt) -> None:
         """Sign and send a meter reading."""
-        self._report(attempt.note, ReportKind.METER, ReportOutcome.RUNNING)
+        self._post(attempt.note, ReportKind.METER)
+        self.deliver()
 
     def close(self, attempt: SiteAttempt, outcome: ReportOutcome, exit_code: int | None, message: str) -> SiteReport:
         """Close the cluster, then say what was used. Every attempt that began ends here, whatever happened to it."""
         self.close_cluster(attempt)
-        report = self._report(attempt.note, ReportKind.CLOSED, outcome, exit_code, message)
-        self.state.forget(attempt.lease.id)
-        return report
+        return self._close(attempt.note, outcome, exit_code, message)
 
     def recover(self) -> tuple[SiteReport, ...]:
-        """Account for attempts of a worker that was killed: end what is left of them and report them lost."""
-        return tuple(self._recover(note) for note in self.state.notes())
+        """Account for attempts of a worker that was killed: end what is left of them and report them lost.
 
-    def _recover(self, note: AttemptNote) -> SiteReport:
+        Returns:
+            The reports of those that had none yet.
+        """
+        reports = [self._recover(note) for note in self.state.notes()]
+        self.deliver()
+        return tuple(report for report in reports if report is not None)
+
+    def _recover(self, note: AttemptNote) -> SiteReport | None:
         if note.process is not None and note.process.send(signal.SIGKILL):
             try:
                 os.killpg(note.process.pid, signal.SIGKILL)
@@ -220,24 +225,40 @@ class SiteDesk:
         for pool in self.site.pools:
             if pool.name == note.lease.pool:
                 self._providers(pool).close(note.lease.id)
-        report = self._report(
-            note, ReportKind.CLOSED, ReportOutcome.LOST, None, "LOST: the site's worker was killed or restarted"
-        )
+        if self._has_closed(note):
+            self.state.forget(note.lease.id)
+            return None
+        return self._close(note, ReportOutcome.LOST, None, "LOST: the site's worker was killed or restarted")
+
+    def _has_closed(self, note: AttemptNote) -> bool:
+        """Whether the worker was killed after it had signed the closing report, which then stays what it is."""
+        key = report_key(note.lease.run_id, note.lease.attempt, ReportKind.CLOSED)
+        try:
+            return self.state.holds(key) or self._store.exists(key)
+        except Exception:
+            # A store that does not answer has not been given the report after the outbox lost it, either.
+            return False
+
+    def _close(self, note: AttemptNote, outcome: ReportOutcome, exit_code: int | None, message: str) -> SiteReport:
+        report = self._post(note, ReportKind.CLOSED, outcome, exit_code, message)
+        # In this order: a kill in between leaves both, and the recovery sees that the report is there.
         self.state.forget(note.lease.id)
+        self.deliver()
         return report
 
     def deliver(self) -> int:
         """Send what waits in the outbox; returns how many reports still wait."""
         return self.state.deliver(self._store)
 
-    def _report(
+    def _post(
         self,
         note: AttemptNote,
         kind: ReportKind,
-        outcome: ReportOutcome,
+        outcome: ReportOutcome = ReportOutcome.RUNNING,
         exit_code: int | None = None,
         message: str = "",
     ) -> SiteReport:
+        """Sign a report and put it into the outbox."""
         lease, left = note.lease, read_outcome(self.state.cache_dir(note.lease.id))
         report = SiteReport(
             kind=kind,
@@ -258,5 +279,4 @@ class SiteDesk:
             message=message or left.message,
         )
         self.state.post(report_key(report.run_id, report.attempt, kind), sign_report(self._key, report))
-        self.deliver()
         return report

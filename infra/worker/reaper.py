@@ -56,7 +56,9 @@ def reap(state_dir: Path, now_at: float, grace_s: float = 10.0, dry_run: bool = 
     reaped = []
     for directory in LeaseDirectory.all(state_dir):
         lease = directory.lease()
-        reason = None if directory.closed or lease is None else _reason(directory, lease.ends_at, now_at, grace_s)
+        if directory.closed or lease is None:
+            continue
+        reason = _reason(directory, lease.ends_at, now_at, grace_s)
         if reason is None:
             continue
         held = tuple(worker for worker, claim in claims(state_dir).items() if claim["lease"] == lease.id)

@@ -126,8 +126,14 @@ class SiteState:
 
     def post(self, key: str, token: str) -> None:
         """Put a signed report into the outbox; :meth:`deliver` takes it from there."""
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        write_private(self._outbox / f"{name}.json", json.dumps({"key": key, "token": token}).encode())
+        write_private(self._letter(key), json.dumps({"key": key, "token": token}).encode())
+
+    def holds(self, key: str) -> bool:
+        """Whether the report of this key waits in the outbox."""
+        return self._letter(key).exists()
+
+    def _letter(self, key: str) -> Path:
+        return self._outbox / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
     def deliver(self, store: ObjectStore) -> int:
         """Hand the outbox to the object store; what it does not take stays.
