@@ -69,9 +69,7 @@ def run_locally(
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=processes, dashboard_address=None, host="127.0.0.1"
-        ) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, processes=processes, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
         job, outputs = local_job(work, store, client, site, progress)
