@@ -13,6 +13,7 @@ from infra.core.placement.decide import decide
 from infra.core.placement.decision import Change, ChangeKind, Outcome
 from infra.core.placement.snapshot import Health, OfferLoad, Release, SiteHealth
 from infra.core.policy import Policy, Rule
+from infra.core.pricing import Price, PriceWindow
 from infra.core.workload import Resources
 from tests.unit.placement_world import (
     DIGITS,
@@ -209,3 +210,17 @@ def test_many_devices_are_searched_coarsely_but_found():
     decision = decide(asked, snapshot(sites=(wide,), datasets=datasets))
     found = dict(pair for changes in told(decision) for pair in changes)
     assert 1 <= found[K.DEVICES] < 90_000
+
+
+def test_a_copy_that_lies_where_it_may_not_be_read_names_its_country():
+    misplaced = (replace(DIGITS, copies=("cloud-us",)), DOCS)
+    assert told(decide(request(), snapshot(datasets=misplaced))) == [((K.RESIDENCY, "US"),)]
+
+
+def test_every_start_of_an_offer_is_considered():
+    """Now is too dear and the cheap window too late: either limit may be moved."""
+    price = Price(4 * USD, windows=(PriceWindow(14 * 60, 16 * 60, 0.1),))
+    cloud = site("cloud", "DE", offer("od", price=price))
+    asked = on_docs(budget_micro=USD, deadline_at=NOW_AT + 2 * HOUR_S + 1000.0)
+    decision = decide(asked, snapshot(sites=(cloud,), datasets=(replace(DOCS, copies=("cloud",)),)))
+    assert told(decision) == [((K.BUDGET, 1_833_334),), ((K.DEADLINE, NOW_AT + 2 * HOUR_S + 1500.0),)]
