@@ -9,9 +9,10 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from infra.commands.shared import handle_errors, print_json
-from infra.core.budget import Balance, EntryKind
+from infra.core.budget import Balance
 from infra.core.errors import ConflictError, InputError
 from infra.core.units import iso, micro_from_usd, period_of, usd, usd_float
 from infra.ports import LedgerEntry
@@ -118,21 +119,18 @@ def ledger(
         print_json({"entries": [entry_json(entry) for entry in entries], **({"checked": True} if check else {})})
         return
     table = Table(box=box.SIMPLE)
-    for heading in ("#", "time", "what", "account", "run", "attempt"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("amount", justify="right")
-    table.add_column("by part", overflow="fold")
+    for heading in ("#", "time", "what", "account"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("amount", justify="right", no_wrap=True)
+    table.add_column("run, attempt, parts", overflow="fold")
     for entry in entries:
-        of_run = entry.kind is not EntryKind.LIMIT
         table.add_row(
             str(entry.sequence),
             iso(round(entry.at)),
             entry.kind.value,
             f"{entry.tenant}/{entry.period}",
-            entry.run_id,
-            str(entry.attempt) if of_run else "",
             usd(entry.amount_micro),
-            _parts_text(entry),
+            Text(_of_run(entry)),
         )
     Console().print(table if entries else "No line yet.")
     if check:
@@ -189,12 +187,16 @@ def parts_json(parts: Any) -> dict[str, int]:
     }
 
 
-def _parts_text(entry: LedgerEntry) -> str:
-    if entry.parts is None:
+def _of_run(entry: LedgerEntry) -> str:
+    if not entry.run_id:
         return ""
+    told = f"{entry.run_id} #{entry.attempt}"
+    if entry.parts is None:
+        return told
     amounts = parts_json(entry.parts)
     del amounts["total_micro"]
-    return ", ".join(f"{name.removesuffix('_micro')} {usd(amount)}" for name, amount in amounts.items() if amount)
+    parts = ", ".join(f"{name.removesuffix('_micro')} {usd(amount)}" for name, amount in amounts.items() if amount)
+    return f"{told}\n{parts}" if parts else told
 
 
 def _period(text: str) -> str:

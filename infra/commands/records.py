@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from infra.commands.shared import handle_errors, print_json
 from infra.core.errors import InputError
@@ -44,15 +42,14 @@ def runs(
     if as_json:
         print_json({"runs": [run_json(run) for run in found]})
         return
-    table = Table(box=box.SIMPLE)
-    table.add_column("run", overflow="fold")
-    for heading in ("opened", "kind", "tenant", "state", "attempt"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("detail", overflow="fold")
+    # Two lines each: ids are long, and are what the other commands are given.
     for run in found:
+        typer.echo(f"{run.run_id}  {run.state.value}")
+        detail = f"; {run.detail}" if run.detail else ""
         opened = iso(round(run.created_at))
-        table.add_row(run.run_id, opened, run.kind.value, run.tenant, run.state.value, str(run.attempt), run.detail)
-    Console().print(table if found else "No run yet.")
+        typer.echo(f"    {run.kind.value} for {run.tenant}, attempt {run.attempt}, opened {opened}{detail}")
+    if not found:
+        typer.echo("No run yet.")
 
 
 def explain(run: _RUN, as_json: _JSON = False) -> None:
