@@ -131,7 +131,7 @@ def _deepest(error: ValidationError) -> ValidationError:
     if error.validator != "oneOf" or not error.context:
         return error
     branches: dict[Any, list[ValidationError]] = {}
-    for inner in error.context:
+    for inner in error.context or ():
         branches.setdefault(inner.schema_path[0], []).append(inner)
     for inner in branches.values():
         if not any(_is_of_another_kind(item, error) for item in inner):
@@ -157,12 +157,12 @@ def _input_error(error: ValidationError, where: str) -> InputError:
         extra = sorted(str(key) for key in error.instance if key not in known)[0]
         return unknown("UNKNOWN_KEY", "key here", extra, known, join(where, f"{path}.{extra}" if path else extra))
     if error.validator == "required":
-        key = next(key for key in error.validator_value if key not in error.instance)
+        key = next(key for key in error.validator_value or () if key not in error.instance)
         return InputError(
             "MISSING_KEY", "the key is missing", join(where, f"{path}.{key}" if path else key), f"add {key}"
         )
     if error.validator == "enum":
-        return unknown("UNKNOWN_VALUE", "known value", error.instance, map(str, error.validator_value), place)
+        return unknown("UNKNOWN_VALUE", "known value", error.instance, map(str, error.validator_value or ()), place)
     if error.validator == "const":
         return unknown("UNKNOWN_VALUE", "known value", error.instance, [str(error.validator_value)], place)
     if error.validator == "type":

@@ -42,10 +42,6 @@ class Manifest:
         return sum(file.rows for file in self.files)
 
     @property
-    def bytes(self) -> int:
-        return sum(file.bytes for file in self.files)
-
-    @property
     def encoded(self) -> bytes:
         """The canonical JSON that is stored as ``manifest.json``."""
         files = [
@@ -58,6 +54,10 @@ class Manifest:
         """Digest of :attr:`encoded`: the version's identity."""
         return hashlib.sha256(self.encoded).hexdigest()
 
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
     """Read a manifest, however it was formatted.
@@ -67,7 +67,12 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     """
 
     def refuse(problem: str) -> InputError:
-        return InputError("MANIFEST_MALFORMED", problem, where, "write it as docs/formats.md says, after all parts")
+        return InputError(
+            "MANIFEST_MALFORMED",
+            problem,
+            where,
+            "write files (path, sha256, bytes, rows), rows and schema_version 1, after all parts",
+        )
 
     try:
         tree = parse_json(data.decode("utf-8"), where)

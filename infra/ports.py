@@ -282,7 +282,9 @@ class ControlStore(Protocol):
 class ObjectStore(Protocol):
     """Bytes by key under one root. Keys are relative, with ``/`` between parts; ``..`` is refused."""
 
-    uri: str
+    @property
+    def uri(self) -> str:
+        """The root, for people and records; never with credentials."""
 
     def put(self, key: str, data: bytes) -> None:
         """Whole or not at all: a reader never sees a part."""
@@ -296,7 +298,7 @@ class ObjectStore(Protocol):
     def exists(self, key: str) -> bool: ...
 
     def list(self, prefix: str) -> list[str]:
-        """Keys under the prefix, sorted."""
+        """Keys under the prefix, sorted. A prefix is a folder: ``runs/1`` does not have ``runs/10/a`` under it."""
 
     def size(self, key: str) -> int: ...
 

@@ -222,19 +222,19 @@ def emit_arrival(arrival: Arrival) -> None:
     """
     import httpx
     from prefect.client.orchestration import get_client
-    from prefect.events.schemas.events import Event, Resource
+    from prefect.events.schemas.events import Event
 
-    event = Event(
-        id=arrival.event_id,
-        occurred=datetime.fromtimestamp(arrival.found_at, UTC),
-        event=EVENT_NAME,
-        resource=Resource(
-            {
+    event = Event.model_validate(
+        {
+            "id": arrival.event_id,
+            "occurred": datetime.fromtimestamp(arrival.found_at, UTC),
+            "event": EVENT_NAME,
+            "resource": {
                 "prefect.resource.id": f"headrace.dataset.{arrival.dataset}",
                 "prefect.resource.name": arrival.dataset,
-            }
-        ),
-        payload=dict(arrival.payload),
+            },
+            "payload": arrival.payload,
+        }
     )
     try:
         with get_client(sync_client=True) as client:
