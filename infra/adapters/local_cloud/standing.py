@@ -86,13 +86,17 @@ class _StandingCluster:
         self._nursery.keep_private(lock)
         self._port = _free_port()
         self._address = f"tls://127.0.0.1:{self._port}"
-        common = {"directory": str(incarnation), "tls_directory": str(incarnation / "tls"), "requested_at": now_at}
-        tags = {"site": site}
-        scheduler = MachineSpec("scheduler", Role.SCHEDULER, port=self._port, tags=tags, **common)
-        workers = [
-            MachineSpec(name, Role.WORKER, scheduler=self._address, tags=tags, **common)
-            for name in standing_worker_names(site, devices)
-        ]
+        scheduler = MachineSpec(
+            name="scheduler",
+            role=Role.SCHEDULER,
+            directory=str(incarnation),
+            tls_directory=str(incarnation / "tls"),
+            requested_at=now_at,
+            port=self._port,
+            tags={"site": site},
+        )
+        worker = replace(scheduler, role=Role.WORKER, port=0, scheduler=self._address)
+        workers = [replace(worker, name=name) for name in standing_worker_names(site, devices)]
         self._specs = {spec.name: spec for spec in (scheduler, *workers)}
         self._failures = dict.fromkeys(self._specs, 0)
         self._due: dict[str, float] = {}
