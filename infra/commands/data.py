@@ -109,16 +109,16 @@ def versions(
     if as_json:
         print_json({"versions": [_entry_json(entry) for entry in entries]})
         return
-    table = Table(box=box.SIMPLE)
-    for heading in ("dataset", "version", "state"):
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("dataset", "version", "state", "residency", "recorded"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("residency", "copies", "recorded"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("copies", overflow="fold")
     table.add_column("bytes", justify="right")
     for entry in entries:
         item = _entry_json(entry)
         named = (item["dataset"], item["version"], item["state"], ", ".join(item["residency"]))
-        table.add_row(*map(escape, named), ", ".join(item["copies"]) or "–", item["recorded_at"], f"{item['bytes']:,}")
+        recorded = item["recorded_at"][:16].replace("T", " ")
+        table.add_row(*map(escape, named), recorded, ", ".join(item["copies"]) or "–", f"{item['bytes']:,}")
     Console().print(table if entries else "no version yet: headrace data build mnist5k")
 
 
