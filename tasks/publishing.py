@@ -105,7 +105,7 @@ def prepare(
         uri = f"{_tables(tables).uri}/{destination.name}.lance#{destination.version}"
     prepared = Prepared(kind, run_id, attempt, destination, result, manifest, Manifest(files), uri)
     if kind is WorkKind.EMBEDDING_REFRESH:
-        check_refresh(_tables(tables), destination.name, *_refresh(store, prepared))
+        check_refresh(_tables(tables), destination.name, *_refresh(store, prepared), tag=destination.version)
     return prepared
 
 

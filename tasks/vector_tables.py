@@ -80,15 +80,18 @@ def tables_of(store: ObjectStore, environ: Mapping[str, str] = os.environ) -> Ta
     raise InputError("BAD_STORE_URL", f"no tables in a {parts.scheme} store", store.uri, "use file:// or s3://")
 
 
-def check_refresh(tables: Tables, name: str, vectors: pa.Table, wanted: Mapping[str, str]) -> None:
+def check_refresh(tables: Tables, name: str, vectors: pa.Table, wanted: Mapping[str, str], tag: str) -> None:
     """Refuse a refresh that cannot make the table equal to ``wanted`` (hash by document id). Changes nothing.
+
+    One that is tagged has been applied already and is not refused, whatever came after it.
 
     Raises:
         ConflictError: ``TABLE_MOVED`` when the refresh was made against another state of the table.
         InputError: ``RESULT_MALFORMED`` when a vector is not of a wanted document.
     """
     table = tables.open(name)
-    _plan(name, {} if table is None else _hashes(table), vectors, wanted)
+    if table is None or tag not in table.tags.list():
+        _plan(name, {} if table is None else _hashes(table), vectors, wanted)
 
 
 def apply_refresh(tables: Tables, name: str, vectors: pa.Table, wanted: Mapping[str, str], tag: str) -> Applied:

@@ -224,6 +224,10 @@ def refresh(
     return prepare(store, WorkKind.EMBEDDING_REFRESH, run_id, 1, digest, to("index", run_id), tables)
 
 
+def sha256_of(store: LocalStore, run_id: str) -> str:
+    return hashlib.sha256(store.get(f"{attempt_prefix(run_id, 1)}/manifest.json")).hexdigest()
+
+
 def rows(tables: Tables) -> dict[str, str]:
     table = tables.open("index")
     return dict(zip(*(table.to_arrow()[name].to_pylist() for name in ("doc_id", "text")), strict=True))
@@ -253,6 +257,9 @@ def test_a_table_becomes_the_documents_and_stays_so(tmp_path: Path, database: Me
     assert hashes is not None
     key = f"sites/onprem-fra/datasets/index-hashes/{hashes.version.version}/documents-00000.parquet"
     assert read_table(store.get(key))["doc_id"].to_pylist() == ["a", "b", "c"]
+
+    late = prepare(store, WorkKind.EMBEDDING_REFRESH, "one", 1, sha256_of(store, "one"), to("index", "one"), tables)
+    assert late == one, "what is published stays preparable, so that publishing can be repeated at any time"
 
     three = refresh(store, "three", {"a": "alpha"}, {}, tables)
     complete(store, database.catalog, three, AT, tables)
