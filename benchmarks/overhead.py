@@ -10,6 +10,7 @@ every part named. Times are from the flow run's expected start to the end that i
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -61,10 +62,8 @@ def platform_up(home: Path) -> Iterator[Settings]:
 @contextmanager
 def plain_worker(client: SyncPrefectClient) -> Iterator[UUID]:
     """A plain process pool, its worker and the empty flow's deployment; yields the deployment's id."""
-    try:
+    with suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=PLAIN_POOL, type="process"))
-    except ObjectAlreadyExists:
-        pass
     deployment = client.create_deployment(
         flow_id=client.create_flow(empty),
         name="plain",
@@ -125,7 +124,7 @@ def parts_s(control: ControlPlane, client: SyncPrefectClient, run: FlowRun) -> d
         ("publish, settle, end", attempt.finished_at),
         ("", run.state.timestamp.timestamp()),
     ]
-    return {name: after - before for (name, before), (_, after) in zip(marks, marks[1:], strict=False)}
+    return {name: after - before for (name, before), (_, after) in itertools.pairwise(marks)}
 
 
 def _first(client: SyncPrefectClient, run_id: UUID, state: str) -> float:

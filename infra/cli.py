@@ -6,7 +6,6 @@ Exit status 0: done. 1: it failed, and trying again later may help. 2: the reque
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import sys
 
@@ -30,8 +29,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name in COMMANDS:
-        if importlib.util.find_spec(f"infra.commands.{name}") is not None:
-            importlib.import_module(f"infra.commands.{name}").register(app)
+        importlib.import_module(f"infra.commands.{name}").register(app)
     return app
 
 

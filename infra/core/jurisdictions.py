@@ -81,4 +81,3 @@ def permits(tags: tuple[str, ...], country: str) -> bool:
     """
     allowed = [countries_of(tag) for tag in tags]
     return any(countries is None or country in countries for countries in allowed)
-
