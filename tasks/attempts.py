@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from infra.adapters.reports import read_report
 from infra.core.budget import EntryKind
-from infra.core.errors import UnavailableError
+from infra.core.errors import ConflictError, UnavailableError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportKind, ReportOutcome, SiteReport, charge_parts
 from infra.core.placement.decision import CostParts
@@ -85,6 +85,17 @@ def settle(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | N
     """
     if attempt.state.closed:
         return attempt
+    try:
+        return _settle(control, attempt, report)
+    except ConflictError:
+        # The flow and the controller may settle at the same time; what the faster one wrote stands.
+        stored = {each.attempt: each for each in control.database.runs.attempts(attempt.run_id)}[attempt.attempt]
+        if not stored.state.closed:
+            raise
+        return stored
+
+
+def _settle(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None) -> AttemptRecord:
     ledger, runs, now_at = control.database.ledger, control.database.runs, control.clock.now()
     known = report or _report(control, attempt, ReportKind.METER)
     reserved = ledger.reserved_for(attempt.run_id, attempt.attempt)

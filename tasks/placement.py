@@ -11,11 +11,11 @@ from typing import Any
 
 from infra.core.canonical import digest
 from infra.core.errors import BudgetError, ConflictError, InputError
-from infra.core.inventory import Site
 from infra.core.lifecycle import AttemptState, RunState
+from infra.core.placement.constraints import cheapest_source
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Candidate, Decision, Outcome
-from infra.core.placement.snapshot import Snapshot
+from infra.core.placement.snapshot import Health, Snapshot
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.units import period_of
 from infra.core.workload import DatasetRef, WorkloadRequest
@@ -124,16 +124,19 @@ def remaining(control: ControlPlane, plan: RunPlan) -> WorkloadRequest:
     return replace(request, budget_micro=max(0, request.budget_micro - spent))
 
 
-def site_work(control: ControlPlane, plan: RunPlan, attempt: int, site: str) -> SiteWork:
-    """What the site is asked to do. Equal for equal plans, so that the permit's digest holds after a restart."""
+def site_work(control: ControlPlane, plan: RunPlan, attempt: int, site: str, snapshot: Snapshot) -> SiteWork:
+    """What the site is asked to do. Equal inputs give equal work, so that the permit's digest holds after a restart."""
+    sites = {each.name: each for each in snapshot.sites}
+    down = {each.site for each in snapshot.health if each.health is Health.DOWN}
     inputs = []
     for role, ref in plan.roles:
         entry = _entry(control, ref)
         version = entry.version
-        source = site if site in version.copies else _cheapest_copy(control.sites, entry)
+        source = cheapest_source(version, sites[site], sites, down)
+        assert source is not None, "the decision found a source"
         prefix = f"datasets/{version.name}/{version.version}"
         inputs.append(
-            InputRef(role, version.name, version.version, prefix, source, entry.manifest_sha256, version.bytes)
+            InputRef(role, version.name, version.version, prefix, source.name, entry.manifest_sha256, version.bytes)
         )
     return SiteWork(plan.run_id, attempt, plan.request.kind, tuple(inputs), dict(plan.parameters))
 
@@ -150,7 +153,7 @@ def _attempt(control: ControlPlane, plan: RunPlan, number: int, chosen: Candidat
         pool=chosen.pool,
         offer=chosen.offer,
         devices=chosen.devices,
-        work_sha256=digest(site_work(control, plan, number, chosen.site)),
+        work_sha256=digest(site_work(control, plan, number, chosen.site, snapshot)),
         datasets=tuple(_permitted(_entry(control, ref)) for _, ref in plan.roles),
         residency=plan.request.residency,
         trust_zone=plan.request.trust_zone,
@@ -187,11 +190,6 @@ def _entry(control: ControlPlane, ref: DatasetRef) -> CatalogEntry:
             "UNKNOWN_DATASET", f"{ref} is not an accepted version", "request: datasets", "see `headrace data versions`"
         )
     return entry
-
-
-def _cheapest_copy(sites: tuple[Site, ...], entry: CatalogEntry) -> str:
-    egress = {site.name: site.egress_micro_per_gb for site in sites}
-    return min(entry.version.copies, key=lambda name: (egress.get(name, 0), name))
 
 
 def _capacity(snapshot: Snapshot, chosen: Candidate) -> int:

@@ -23,8 +23,8 @@ from infra.core.workload import DatasetRef, WorkloadRequest
 from infra.ports import AttemptRecord, Publication
 from infra.wiring import ControlPlane, control_plane
 from tasks import artifacts
-from tasks.attempts import closing_report, conclude, end_run, settle
-from tasks.contracts import Quarantined, check_version
+from tasks.attempts import closing_report, conclude, deciding_snapshot, end_run, settle
+from tasks.contracts import CheckedVersion, Quarantined, check_version
 from tasks.datasets.reading import load_manifest
 from tasks.entry import AlreadyHandledError, EndedError, WaitUntilError, flow_run_id
 from tasks.options import DatasetChoice
@@ -64,14 +64,33 @@ class CheckedData:
     rows: int
 
 
-@task(name="check contract", persist_result=False)
 def check_contract(choice: DatasetChoice) -> CheckedData:
-    """Validate the version against its contract; a breach quarantines it and ends the run with the failing rows."""
+    """Validate the version against its contract; a breach quarantines it and ends the run with the failing rows.
+
+    Raises:
+        AlreadyHandledError: Another run was started by the same arrival.
+        EndedError: The version breaks its contract.
+    """
     control = control_plane()
     if choice.arrival_sha256 and not control.database.catalog.claim_arrival(
         choice.name, choice.version, choice.arrival_sha256, str(flow_run_id())
     ):
         raise AlreadyHandledError(f"another run handles the arrival of {choice.name}@{choice.version}")
+    checked = validate(choice)
+    if isinstance(checked, Quarantined):
+        problem = "; ".join(checked.lines)
+        raise EndedError("Quarantined", "CONTRACT_BREACH", problem, checked.uri, "land a corrected version")
+    version = checked.version
+    manifest = load_manifest(
+        control.store, site_prefix(version.copies[0], version.name, version.version), checked.manifest_sha256
+    )
+    return CheckedData(DatasetRef(version.name, version.version), manifest.rows)
+
+
+@task(name="check contract", persist_result=False)
+def validate(choice: DatasetChoice) -> CheckedVersion | Quarantined:
+    """Hold the version against its contract and show what broke it."""
+    control = control_plane()
     checked = check_version(
         choice.name,
         choice.version,
@@ -83,13 +102,7 @@ def check_contract(choice: DatasetChoice) -> CheckedData:
     )
     if isinstance(checked, Quarantined):
         artifacts.quarantine(checked)
-        problem = "; ".join(checked.lines)
-        raise EndedError("Quarantined", "CONTRACT_BREACH", problem, checked.uri, "land a corrected version")
-    version = checked.version
-    manifest = load_manifest(
-        control.store, site_prefix(version.copies[0], version.name, version.version), checked.manifest_sha256
-    )
-    return CheckedData(DatasetRef(version.name, version.version), manifest.rows)
+    return checked
 
 
 def run_placed(
@@ -172,7 +185,7 @@ def _advance(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> No
 
 def _dispatch(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> AttemptRecord:
     """Create the site's flow run, linked to this one. Creating it twice gives the same flow run."""
-    work = site_work(control, plan, attempt.attempt, attempt.site)
+    work = site_work(control, plan, attempt.attempt, attempt.site, deciding_snapshot(control, attempt))
     child = run_deployment(
         f"site-run/{attempt.site}",
         parameters={"permit": control.signer.sign(attempt.permit), "work": plain(work)},

@@ -84,9 +84,11 @@ def connect(cluster: ClusterAddress) -> Client:
         require_encryption=True,
     )
     try:
-        client = Client(cluster.scheduler, security=security, timeout=CONNECT_S, set_as_default=False)
+        client = Client(cluster.scheduler, security=security, timeout=CONNECT_S)
     except (OSError, TimeoutError) as problem:
-        raise UnavailableError("CLUSTER_UNREACHABLE", str(problem), cluster.scheduler, "place the run again") from problem
+        raise UnavailableError(
+            "CLUSTER_UNREACHABLE", str(problem), cluster.scheduler, "place the run again"
+        ) from problem
     if client.scheduler is None or client.scheduler.address != cluster.scheduler:
         client.close()
         raise UnavailableError("CLUSTER_UNREACHABLE", "another scheduler answered", cluster.scheduler, "see the lease")

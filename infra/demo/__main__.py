@@ -9,15 +9,18 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from infra.core.errors import HeadraceError
 from infra.core.units import period_of, usd, usd_float
-from infra.demo.driver import Driver, Row
+from infra.platform.control import living_report
 from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from infra.demo.driver import Row
 
 BANNER = (
     "simulated: the GPUs and the clouds of this demo are processes on this machine; money and residency are real rules"
@@ -53,13 +56,14 @@ def main() -> int:
 
 
 def _play(settings: Settings, console: Console, say: Any, began: float) -> int:
+    # Prefect reads its settings when it is imported, so the address has to be there before.
+    os.environ["PREFECT_API_URL"] = living_report(settings).api_url
     from prefect.client.orchestration import get_client
 
+    from infra.demo.driver import Driver
     from infra.demo.story import tell
-    from infra.platform.control import living_report
     from infra.wiring import ControlPlane
 
-    os.environ["PREFECT_API_URL"] = living_report(settings).api_url
     control = ControlPlane(settings)
     with get_client(sync_client=True) as client:
         rows = tell(Driver(control, client, say))

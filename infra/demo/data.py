@@ -39,7 +39,7 @@ def search_examples(control: ControlPlane) -> list[str]:
     lines = []
     for query in QUERIES:
         found = search(tables_of(control.store), "api-docs-index", query, 2)
-        lines.append(f"search “{query}”: " + ", ".join(f"{hit.doc_id} ({hit.score:.2f})" for hit in found))
+        lines.append(f"search “{query}”: " + ", ".join(f"{hit['doc_id']} ({hit['similarity']:.2f})" for hit in found))
     return lines
 
 
