@@ -185,10 +185,12 @@ def _environment(pid: int) -> dict[str, str]:
 
 
 def test_a_second_start_keeps_keys_accounts_and_deployments(home: Home) -> None:
-    keys = {path: path.read_bytes() for path in home.directory.rglob("*.pem")}
+    kept = [*home.directory.glob("keys/**/*.pem"), *home.directory.glob("sites/*/*.pem")]
+    keys = {path: path.read_bytes() for path in kept}
+    assert len(keys) == 2 + 3 + 2 * 3
     deployed = (home.directory / "prefect" / "deployed.json").stat().st_mtime_ns
     assert home.json("up")["ready"]
-    assert {path: path.read_bytes() for path in home.directory.rglob("*.pem")} == keys
+    assert {path: path.read_bytes() for path in kept} == keys
     assert (home.directory / "prefect" / "deployed.json").stat().st_mtime_ns == deployed
     everything = home.processes()
     assert everything
