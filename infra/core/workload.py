@@ -100,5 +100,6 @@ class WorkloadRequest:
             )
         for tag in self.residency:
             countries_of(tag, "request: residency")
-        if len({ref.name for ref in self.datasets}) != len(self.datasets):
-            raise InputError("DUPLICATE_DATASET", "a dataset is named twice", "request: datasets", "name each once")
+        if len(set(self.datasets)) != len(self.datasets):
+            # Two versions of one dataset are no mistake: a model is compared with its champion.
+            raise InputError("DUPLICATE_DATASET", "a version is named twice", "request: datasets", "name each once")

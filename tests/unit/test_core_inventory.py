@@ -45,7 +45,7 @@ def test_zones_are_ordered():
         (lambda: request(priority=101), "BAD_PRIORITY"),
         (lambda: request(purchases=()), "NO_PURCHASE"),
         (lambda: request(residency=("mars",)), "UNKNOWN_RESIDENCY_TAG"),
-        (lambda: request(datasets=(DatasetRef("a", "1"), DatasetRef("a", "2"))), "DUPLICATE_DATASET"),
+        (lambda: request(datasets=(DatasetRef("a", "1"), DatasetRef("a", "1"))), "DUPLICATE_DATASET"),
         (lambda: Resources(0), "BAD_NUMBER"),
         (lambda: Resources(1, (), -1.0), "BAD_NUMBER"),
         (lambda: Balance("t", "2026-11", -1), "BAD_NUMBER"),

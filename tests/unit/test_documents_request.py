@@ -105,7 +105,7 @@ def test_money_is_exact() -> None:
         ("+datasets: [mnist5k@]\n", "BAD_NAME", "datasets[0].version"),
         ("+datasets: [a, {name: b, version: 1}]\n", "BAD_TYPE", "datasets[1].version"),
         ("+datasets: [a, {name: b, versio: v1}]\n", "UNKNOWN_KEY", "datasets[1].versio"),
-        ("+datasets: [a@v1, a@v2]\n", "DUPLICATE_DATASET", "datasets"),
+        ("+datasets: [a@v1, a@v1]\n", "DUPLICATE_DATASET", "datasets"),
         ("+resources: {devices: 0}\n", "BAD_NUMBER", "resources.devices"),
         ("+resources: {devices: 1.5}\n", "BAD_NUMBER", "resources.devices"),
         ("+resources: {memory_gb: -1}\n", "BAD_NUMBER", "resources.memory_gb"),

@@ -125,7 +125,7 @@ def _datasets(request: WorkloadRequest, snapshot: Snapshot) -> tuple[DatasetVers
             "request: datasets",
             f"use {_options(str(ref) for ref in known)}",
         )
-    return tuple(known[ref] for ref in sorted(request.datasets, key=lambda ref: ref.name))
+    return tuple(known[ref] for ref in sorted(request.datasets, key=lambda ref: (ref.name, ref.version)))
 
 
 def _balance(request: WorkloadRequest, snapshot: Snapshot) -> Balance:
