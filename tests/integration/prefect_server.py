@@ -103,7 +103,7 @@ class PrefectServer:
         answer.raise_for_status()
         return answer.json()
 
-    def wait_for(self, flow_run_id: str, types: set[str] = _FINAL, timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait_for(self, flow_run_id: str, types: set[str] = _FINAL, timeout_s: float = 120.0) -> dict[str, Any]:
         """Ask until the run's state is of one of these types; the run."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -137,7 +137,7 @@ class PrefectServer:
         self.processes.append(process)
         return process
 
-    def wait_for_worker(self, pool: str, timeout_s: float = 60.0) -> None:
+    def wait_for_worker(self, pool: str, timeout_s: float = 240.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not self.post(f"/work_pools/{pool}/workers/filter"):
             assert time.monotonic() < deadline, "no worker"
@@ -173,7 +173,7 @@ def running_server(home: Path) -> Iterator[PrefectServer]:
     process = start_logged(tied(command), environment, home / "server.log")
     server = PrefectServer(home, api_url, [process])
     try:
-        deadline = time.monotonic() + 90.0
+        deadline = time.monotonic() + 240.0
         while not _answers(f"{api_url}/ready"):
             assert process.poll() is None, (home / "server.log").read_text()
             assert time.monotonic() < deadline

@@ -112,9 +112,7 @@ def unsigned(token: str) -> str:
 
 def hmac_with_public_key(token: str) -> str:
     """The old trick: the public key used as the secret of a symmetric algorithm."""
-    pem = CONTROL.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    pem = CONTROL.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     signed = f"{part({'alg': 'HS256', 'typ': 'headrace-permit+jwt'})}.{token.split('.')[1]}"
     return f"{signed}.{part(hmac.new(pem, signed.encode(), hashlib.sha256).digest())}"
 
