@@ -35,7 +35,7 @@ _INHERITED = (
     "LD_LIBRARY_PATH",
     "SSL_CERT_FILE",
 )
-_INHERITED_PREFIXES = ("LC_", "PYTHON", "OMP_", "MKL_")
+_INHERITED_PREFIXES = ("LC_", "OMP_", "MKL_")
 _STORE_PREFIXES = ("AWS_", "FSSPEC_")
 _CLUSTER_PRELOAD = ("pandas", "pyarrow.parquet", "torch")
 _TUNING = ("HEADRACE_POLL_S", "HEADRACE_PRELOAD", "HEADRACE_LOG_LEVEL", "HEADRACE_FLOW_PACKAGES", "HEADRACE_SITE_FLOWS")
@@ -126,7 +126,7 @@ def component_table(
                 Component(
                     name=name,
                     title=f"standing Dask cluster of {site.name}",
-                    command=_standing_cluster(site, site_settings.directory),
+                    command=_standing_cluster(settings, site, site_settings.directory),
                     environment=base,
                     probe=StandingClusterServes(site_settings.directory),
                     lifecycle=Lifecycle(),
@@ -138,17 +138,18 @@ def component_table(
     return tuple(components)
 
 
-def _standing_cluster(site: Site, state_dir: Path) -> tuple[str, ...]:
+def _standing_cluster(settings: Settings, site: Site, state_dir: Path) -> tuple[str, ...]:
     """The cluster has a worker for each owned device of the site, with the heavy imports behind them."""
     pools = [pool for pool in site.pools if pool.cluster is Cluster.ATTACHED]
     devices = sum(offer.capacity for pool in pools for offer in pool.offers)
     command, _ = standing_cluster_command(site.name, devices, state_dir, _CLUSTER_PRELOAD)
-    return tuple(command)
+    return _launch(settings, *command[command.index("-m") + 1 :])
 
 
 def _launch(settings: Settings, module: str, *arguments: str, after: tuple[str, ...] = ()) -> tuple[str, ...]:
     waits = [f"--after={milestone_file(settings, name)}" for name in after]
-    return (sys.executable, "-m", "infra.platform.launch", *waits, module, *arguments)
+    turn = f"--turn={settings.run_dir / 'imports.lock'}"
+    return (sys.executable, "-m", "infra.platform.launch", turn, *waits, module, *arguments)
 
 
 def _worker(settings: Settings, pool: str, title: str, environment: Mapping[str, str], port: int) -> Component:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import subprocess
+import runpy
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,6 @@ from infra.processes import write_private
 from infra.settings import REPOSITORY_DIR, Settings
 
 PREFECT_FILE = REPOSITORY_DIR / "prefect.yaml"
-_DEPLOY_TIMEOUT_S = 300.0
 
 
 def deploy_when_changed(settings: Settings, client: SyncPrefectClient) -> bool:
@@ -35,11 +35,7 @@ def deploy_when_changed(settings: Settings, client: SyncPrefectClient) -> bool:
     now = {"sources": sources_digest(), "names": sorted(wanted)}
     if _read(record) == now and wanted <= _names_on_server(client):
         return False
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
-    try:
-        status = subprocess.run(command, cwd=REPOSITORY_DIR, check=False, timeout=_DEPLOY_TIMEOUT_S).returncode
-    except subprocess.TimeoutExpired:
-        status = None
+    status = _deploy_all()
     missing = wanted - _names_on_server(client)
     if status != 0 or missing:
         raise UnavailableError(
@@ -50,6 +46,20 @@ def deploy_when_changed(settings: Settings, client: SyncPrefectClient) -> bool:
         )
     write_private(record, json.dumps(now).encode())
     return True
+
+
+def _deploy_all() -> int:
+    """``prefect --no-prompt deploy --all`` in this process, whose imports are done; its exit status."""
+    arguments = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
+    before, sys.argv = sys.argv, arguments
+    try:
+        with contextlib.chdir(REPOSITORY_DIR):
+            runpy.run_module("prefect", run_name="__main__")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    finally:
+        sys.argv = before
+    return 0
 
 
 def deployment_names() -> set[str]:
