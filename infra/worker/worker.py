@@ -209,20 +209,26 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
             with anyio.move_on_after(_WATCH_S):
                 await self._wake_stop.wait()
             self._wake_stop = anyio.Event()
-            if not self._running:
+            # Runs that are taken in hand while the answer is under way are not in it, and must not count as deleted.
+            asked = list(self._running)
+            if not asked:
                 continue
             try:
                 seen = await self.client.read_flow_runs(
-                    flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(self._running)))
+                    flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=asked))
                 )
             except (httpx.HTTPError, OSError) as problem:
                 self._logger.debug("The Prefect API does not answer (%r); running work goes on", problem)
                 continue
-            self._judge({flow_run.id: flow_run.state for flow_run in seen})
+            states = {flow_run.id: flow_run.state for flow_run in seen}
+            self._judge(asked, states)
 
-    def _judge(self, states: dict[UUID, State | None]) -> None:
+    def _judge(self, asked: list[UUID], states: dict[UUID, State | None]) -> None:
         now_s = time.monotonic()
-        for flow_run_id, running in self._running.items():
+        for flow_run_id in asked:
+            running = self._running.get(flow_run_id)
+            if running is None:
+                continue
             state = states.get(flow_run_id)
             if flow_run_id not in states:
                 running.stop(StopReason.CANCELLED, "CANCELLED: the flow run was deleted")
