@@ -14,6 +14,16 @@ DOCUMENTS = 600
 QUERIES = ("read a file line by line", "run a command and capture its output", "wait until all tasks are done")
 
 
+def fresh_versions(control: ControlPlane) -> tuple[str, str]:
+    """Two version names that no earlier demo on this platform used: ``v1`` and ``v2`` the first time."""
+    names = {
+        entry.version.version for name in ("mnist5k", "api-docs") for entry in control.database.catalog.versions(name)
+    }
+    numbers = [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
+    newest = max(numbers, default=0)
+    return f"v{newest + 1}", f"v{newest + 2}"
+
+
 def land_digits(control: ControlPlane, version: str) -> int:
     """The 5,000 digits; returns how many."""
     return _land(control, "mnist5k", version, build("mnist5k"))
@@ -24,10 +34,10 @@ def land_corrupt_digits(control: ControlPlane, version: str) -> int:
     return _land(control, "mnist5k", version, corrupt(build("mnist5k")).frame)
 
 
-def land_docs(control: ControlPlane, version: str) -> int:
-    """The docstrings; from the second version on a small share is changed, new or gone."""
+def land_docs(control: ControlPlane, version: str, changed: bool = False) -> int:
+    """The docstrings; ``changed``: a later version, in which a small share is changed, new or gone."""
     frame = build("api-docs", limit=DOCUMENTS)
-    if version != "v1":
+    if changed:
         frame = changed_docs(frame).frame
     return _land(control, "api-docs", version, frame)
 

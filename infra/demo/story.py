@@ -8,7 +8,7 @@ from typing import Any
 from infra.core.placement.snapshot import Rate
 from infra.core.units import iso
 from infra.core.workload import WorkKind
-from infra.demo.data import land_corrupt_digits, land_digits, land_docs, search_examples
+from infra.demo.data import fresh_versions, land_corrupt_digits, land_digits, land_docs, search_examples
 from infra.demo.driver import Driver, Row
 from infra.wiring import ControlPlane
 
@@ -17,44 +17,43 @@ BUSY_S = 80.0
 """How long the run that fills the on-prem devices is meant to take."""
 PATIENCE_S = 150.0
 
-DIGITS = {"name": "mnist5k", "version": "v1"}
-DOCS = {"name": "api-docs", "version": "v1"}
-
 
 def tell(driver: Driver) -> list[Row]:
     """Play the story; returns one row for each run."""
     rows = []
+    first, second = fresh_versions(driver.control)
+    digits, docs = {"name": "mnist5k", "version": first}, {"name": "api-docs", "version": first}
     driver.say("data arrives: 5,000 digits (residency EU) and the docstrings of installed packages (public)")
-    docs_rows = land_docs(driver.control, "v1")
-    digits_rows = land_digits(driver.control, "v1")
-    first_index = driver.started_by_event("embedding-refresh/api-docs", "v1", PATIENCE_S)
-    relaxed = driver.started_by_event("training/digits", "v1", PATIENCE_S)
+    docs_rows = land_docs(driver.control, first)
+    digits_rows = land_digits(driver.control, first)
+    first_index = driver.started_by_event("embedding-refresh/api-docs", first, PATIENCE_S)
+    relaxed = driver.started_by_event("training/digits", first, PATIENCE_S)
     driver.say(f"the arrivals started a training on {digits_rows:,} digits and a first index of {docs_rows:,} docs")
     driver.finished(relaxed, PATIENCE_S)
     driver.finished(first_index, PATIENCE_S)
     rows.append(driver.row("(a) EU digits, relaxed deadline", relaxed, _accuracy))
     rows.append(driver.row("    first index of the docs", first_index, _embedded))
 
-    busy_until, filler = _fill_onprem(driver, digits_rows)
+    busy_until, filler = _fill_onprem(driver, digits, digits_rows)
     driver.say(f"on-prem is full until about {busy_until}; deadlines of (b), (c) and (e) are set to that instant")
     tight = {"deadline": busy_until}
     trial = {"training": {"model": "digits-model-b", "epochs": 4}}
-    eu_cloud = driver.start("training/digits", {"dataset": DIGITS, "options": _by(DIGITS_TENANT, **tight), **trial})
+    eu_cloud = driver.start("training/digits", {"dataset": digits, "options": _by(DIGITS_TENANT, **tight), **trial})
     us_spot = driver.start(
         "embedding-refresh/api-docs",
-        {"dataset": DOCS, "options": _by(DOCS_TENANT, **tight), "embedding": {"table": "docs-trial"}},
+        {"dataset": docs, "options": _by(DOCS_TENANT, **tight), "embedding": {"table": f"docs-trial-{first}"}},
     )
     waits = driver.start(
         "embedding-refresh/api-docs",
-        {"dataset": DOCS, "options": _by(DOCS_TENANT, budget_usd=0), "embedding": {"table": "docs-free"}},
+        {"dataset": docs, "options": _by(DOCS_TENANT, budget_usd=0), "embedding": {"table": f"docs-free-{first}"}},
     )
     hopeless = driver.start(
-        "training/digits", {"dataset": DIGITS, "options": _by(DIGITS_TENANT, budget_usd=0.0001, **tight), **trial}
+        "training/digits", {"dataset": digits, "options": _by(DIGITS_TENANT, budget_usd=0.0001, **tight), **trial}
     )
     driver.finished(hopeless, PATIENCE_S)
     driver.say("a corrupt version of the digits arrives")
-    land_corrupt_digits(driver.control, "v2")
-    corrupt = driver.started_by_event("training/digits", "v2", PATIENCE_S)
+    land_corrupt_digits(driver.control, second)
+    corrupt = driver.started_by_event("training/digits", second, PATIENCE_S)
     for run in (eu_cloud, us_spot, corrupt, filler, waits):
         driver.finished(run, PATIENCE_S)
     rows.append(driver.row("    fills both on-prem devices", filler, _accuracy))
@@ -65,8 +64,8 @@ def tell(driver: Driver) -> list[Row]:
     rows.append(driver.row("(f) corrupt digits arrive", corrupt, _accuracy))
 
     driver.say("a new version of the docs arrives, in which a few are changed, new or gone")
-    land_docs(driver.control, "v2")
-    changed = driver.started_by_event("embedding-refresh/api-docs", "v2", PATIENCE_S)
+    land_docs(driver.control, second, changed=True)
+    changed = driver.started_by_event("embedding-refresh/api-docs", second, PATIENCE_S)
     driver.finished(changed, PATIENCE_S)
     rows.append(driver.row("(g) changed docs arrive", changed, _embedded))
     for line in search_examples(driver.control):
@@ -78,13 +77,13 @@ def _by(tenant: str, **limits: Any) -> dict[str, Any]:
     return {"tenant": tenant, **limits}
 
 
-def _fill_onprem(driver: Driver, rows: int) -> tuple[str, str]:
+def _fill_onprem(driver: Driver, digits: dict[str, str], rows: int) -> tuple[str, str]:
     """Start a training on both on-prem devices; returns when it is expected back (ISO 8601) and its flow run."""
     epochs = _epochs_for(driver.control, rows, BUSY_S)
     filler = driver.start(
         "training/digits",
         {
-            "dataset": DIGITS,
+            "dataset": digits,
             "options": _by(DIGITS_TENANT, devices=2, purchases=["owned"]),
             "training": {"model": "digits-model-long", "epochs": epochs},
         },

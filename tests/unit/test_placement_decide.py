@@ -13,6 +13,7 @@ from infra.core.inventory import Purchase, TrustZone
 from infra.core.placement.decide import ENGINE, decide
 from infra.core.placement.decision import CostParts, Outcome, ReasonCode, TimeParts
 from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S, speed_up
+from infra.core.placement.optimise import CAP_HEADROOM
 from infra.core.placement.snapshot import Health, OfferLoad, Rate, Release, SiteHealth
 from infra.core.pricing import Price, PriceWindow
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind
@@ -98,7 +99,7 @@ def test_cost_and_time_by_part_on_demand():
     boot = math.ceil(4 * USD * 100.0 / HOUR_S)
     assert told.cost == CostParts(compute_micro=total - boot, boot_micro=boot)
     high = math.ceil(4 * USD * 1132.0 * 1.5 / HOUR_S)
-    assert told.cap_micro == math.ceil(high * 110 / 100)
+    assert told.cap_micro == CAP_HEADROOM * math.ceil(high * 110 / 100)
     assert told.finish_high_at == NOW_AT + 1132.0 * 1.5
 
 
@@ -106,7 +107,7 @@ def test_egress_is_paid_to_the_site_that_the_data_leaves():
     there = replace(DIGITS, copies=("cloud-eu",))
     decision = decide(request(), snapshot(datasets=(there, DOCS)))
     assert candidate(decision, "onprem", "owned").cost == CostParts(egress_micro=4 * 90_000)
-    assert candidate(decision, "onprem", "owned").cap_micro == 4 * 90_000
+    assert candidate(decision, "onprem", "owned").cap_micro == CAP_HEADROOM * 4 * 90_000
     assert candidate(decision, "cloud-eu", "od").cost.egress_micro == 0
 
 
@@ -253,7 +254,8 @@ class TestLimitsAreInclusive:
 
     def test_budgets(self):
         paid = request(purchases=(Purchase.ON_DEMAND,))
-        cap = decide(paid, snapshot()).chosen.cap_micro
+        cap = decide(paid, snapshot()).chosen.cap_micro // CAP_HEADROOM
+        assert decide(replace(paid, budget_micro=cap + 1), snapshot()).chosen.cap_micro == cap + 1
         assert decide(replace(paid, budget_micro=cap), snapshot()).outcome is Outcome.RUN
         assert decide(replace(paid, budget_micro=cap - 1), snapshot()).outcome is Outcome.INFEASIBLE
         exact = snapshot(balances=(Balance("vision", "2026-11", cap + 7, reserved_micro=3, settled_micro=4),))

@@ -128,11 +128,11 @@ def _plans(
 def _way(world: World, kinds: tuple[ChangeKind, ...], fixed: tuple[Change, ...], plan: Plan) -> Iterator[_Way]:
     """Put exact figures on the measured kinds; nothing when an account cannot hold that much."""
     changes = {change.kind: change for change in fixed}
-    limit_micro = world.balance.limit_micro + plan.cap_micro - world.balance.available_micro
-    if max(plan.cap_micro, limit_micro) > _UNLIMITED_MICRO:
+    limit_micro = world.balance.limit_micro + plan.needed_micro - world.balance.available_micro
+    if max(plan.needed_micro, limit_micro) > _UNLIMITED_MICRO:
         return
     measured = {
-        _C.BUDGET: plan.cap_micro,
+        _C.BUDGET: plan.needed_micro,
         _C.TENANT_BUDGET: limit_micro,
         _C.DEADLINE: float(math.ceil(plan.finish_high_at)),
     }

@@ -18,7 +18,7 @@ from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World
 from infra.core.workload import WorkloadRequest
 
-ENGINE = "headrace-placement/1"
+ENGINE = "headrace-placement/2"
 """Changes whenever equal inputs may give another decision."""
 
 

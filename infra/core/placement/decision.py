@@ -83,7 +83,8 @@ class Candidate:
         finish_at: Expected finish.
         finish_high_at: Finish with the spread of the estimate on top: the deadline is held against it.
         cost: Expected cost by part.
-        cap_micro: Cost with the spread on top: what is reserved, and the most that may be spent.
+        cap_micro: What is reserved, and the most that may be spent: the cost with the spread on top, with headroom
+            where the budgets have it.
         feasible: Whether every hard constraint holds.
         reasons: Why it is not the choice; empty for the chosen one only.
     """

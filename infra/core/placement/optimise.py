@@ -3,9 +3,10 @@
 The rule of the house: least expected cost among the starts that break no constraint; then the earlier finish.
 
 Cost of one start: the devices are paid from the start to the end, boot, transfer and rework included, at the
-prices of the windows that this span crosses; data that must move pays its source's egress once. ``cap_micro`` is the
-same at the high estimate plus ``CAP_MARGIN_PERCENT`` on the machine time: it is what is reserved, so both budgets
-are held against it.
+prices of the windows that this span crosses; data that must move pays its source's egress once. What a start *needs* is
+the same at the high estimate plus ``CAP_MARGIN_PERCENT`` on the machine time: both budgets are held against it. What is
+reserved, the cap, is up to ``CAP_HEADROOM`` times that where both budgets allow it: a run that takes longer than anybody
+thought goes on instead of being stopped with money left.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ HORIZON_S = 48 * 3600.0
 
 CAP_MARGIN_PERCENT = 10
 """On top of the machine time at the high estimate: for metering granularity and shutting down."""
+
+CAP_HEADROOM = 3
+"""How many times its need a run may spend when its own budget and its tenant's have room for it."""
 
 _FREE = Price(0)
 _CODE_ORDER = {code: index for index, code in enumerate(ReasonCode)}
@@ -48,7 +52,7 @@ class Plan:
     finish_high_at: float
     time: TimeParts
     cost: CostParts
-    cap_micro: int
+    needed_micro: int
     reasons: tuple[Reason, ...]
 
 
@@ -145,9 +149,9 @@ def _plan(
         egress_micro=egress_micro,
         rework_micro=reworked - computed,
     )
-    cap_micro = -(-high * (100 + CAP_MARGIN_PERCENT) // 100) + egress_micro
+    needed_micro = -(-high * (100 + CAP_MARGIN_PERCENT) // 100) + egress_micro
     finish_high_at = start_at + durations.high_s
-    reasons = _timed_reasons(world, start_at, finish_high_at, cap_micro, available)
+    reasons = _timed_reasons(world, start_at, finish_high_at, needed_micro, available)
     return Plan(
         start_at=start_at,
         finish_at=start_at + durations.total_s,
@@ -160,13 +164,13 @@ def _plan(
             rework_s=durations.rework_s,
         ),
         cost=cost,
-        cap_micro=cap_micro,
+        needed_micro=needed_micro,
         reasons=tuple(reasons),
     )
 
 
 def _timed_reasons(
-    world: World, start_at: float, finish_high_at: float, cap_micro: int, available: Availability
+    world: World, start_at: float, finish_high_at: float, needed_micro: int, available: Availability
 ) -> list[Reason]:
     request, balance = world.request, world.balance
     reasons: list[Reason] = []
@@ -186,23 +190,23 @@ def _timed_reasons(
                 late_s=finish_high_at - request.deadline_at,
             )
         )
-    if request.budget_micro is not None and cap_micro > request.budget_micro:
+    if request.budget_micro is not None and needed_micro > request.budget_micro:
         reasons.append(
             reason(
                 ReasonCode.BUDGET_RUN_EXCEEDED,
                 budget_micro=request.budget_micro,
-                needed_micro=cap_micro,
-                short_micro=cap_micro - request.budget_micro,
+                needed_micro=needed_micro,
+                short_micro=needed_micro - request.budget_micro,
             )
         )
-    if cap_micro > balance.available_micro:
+    if needed_micro > balance.available_micro:
         reasons.append(
             reason(
                 ReasonCode.BUDGET_TENANT_EXCEEDED,
                 tenant=balance.tenant,
                 available_micro=balance.available_micro,
-                needed_micro=cap_micro,
-                short_micro=cap_micro - balance.available_micro,
+                needed_micro=needed_micro,
+                short_micro=needed_micro - balance.available_micro,
             )
         )
     return reasons
@@ -230,8 +234,15 @@ def best_candidate(world: World, assessment: Assessment) -> Candidate:
         finish_high_at=plan.finish_high_at if plan else None,
         time=plan.time if plan else TimeParts(),
         cost=plan.cost if plan else CostParts(),
-        cap_micro=plan.cap_micro if plan else 0,
+        cap_micro=_cap(world, plan.needed_micro) if plan else 0,
     )
+
+
+def _cap(world: World, needed_micro: int) -> int:
+    """What is reserved: the need with headroom, within both budgets, and never less than the need."""
+    budget_micro, available_micro = world.request.budget_micro, world.balance.available_micro
+    room_micro = available_micro if budget_micro is None else min(budget_micro, available_micro)
+    return max(needed_micro, min(CAP_HEADROOM * needed_micro, room_micro))
 
 
 def by_cost(candidate: Candidate) -> tuple[int, float, str, str]:
