@@ -125,7 +125,8 @@ class EmbeddingChoices(_Choices):
 
     published_as = "table"
     table: str = Field("api-docs-index", description="Name of the vector table.")
-    batch_rows: int = Field(64, ge=1, le=10_000, description="Documents in one Dask task.")
+    batch_rows: int = Field(32, ge=1, le=10_000, description="Documents in one Dask task.")
+    max_tokens: int = Field(128, ge=8, le=512, description="Tokens of a document that count; more is slower.")
 
 
 class InferenceChoices(_Choices):

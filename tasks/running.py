@@ -39,6 +39,9 @@ API_LOOK_S = 2.0
 REPORT_GRACE_S = 20.0
 """How long the closing report may come after the site's flow run has ended."""
 
+_TRIED_AGAIN = (ReportOutcome.FINISHED, ReportOutcome.LOST, ReportOutcome.CAPPED, ReportOutcome.EXPIRED)
+"""Ends after which the run goes on: with its result, or with another attempt from the last checkpoint."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -263,7 +266,7 @@ def settle_attempt(plan: RunPlan, attempt: AttemptRecord, report: SiteReport | N
 
 def _stop_if_hopeless(plan: RunPlan, report: SiteReport | None) -> None:
     """End the run when another attempt would fail in the same way."""
-    if report is None or report.outcome in (ReportOutcome.FINISHED, ReportOutcome.LOST, ReportOutcome.CAPPED):
+    if report is None or report.outcome in _TRIED_AGAIN:
         return
     if report.outcome is ReportOutcome.CANCELLED:
         end_run(control_plane(), plan.run_id, RunState.CANCELLED, report.message)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from distributed import Client, Security
 from pydantic import TypeAdapter, ValidationError
 
 from infra.core.canonical import digest
-from infra.core.errors import InputError, RefusedError, UnavailableError
-from infra.ports import ClusterAddress
+from infra.core.errors import HeadraceError, InputError, RefusedError, UnavailableError
+from infra.ports import ClusterAddress, ObjectStore
 from infra.worker.context import SiteContext, SiteOutcome
 from tasks.site_io import StoreCheckpoints, StoreInputs, StoreOutputs
 from tasks.site_job import SiteJob, SiteResult, SiteWork
@@ -47,8 +48,22 @@ def execute(context: SiteContext, document: dict[str, Any], progress: Progress) 
     work = site_work(document)
     store = context.open_store()
     inputs = StoreInputs(store, context.site, work, context.claims.datasets)
+    try:
+        result, manifest_sha256 = _run(context, store, work, inputs, progress)
+    except HeadraceError as error:
+        _leave(context, inputs, SiteOutcome(message=str(error), lost=error.retryable))
+        raise
+    except Exception as error:
+        _leave(context, inputs, SiteOutcome(message=f"WORK_FAILED: {type(error).__name__}: {error}"))
+        raise
+    _leave(context, inputs, SiteOutcome(result_manifest_sha256=manifest_sha256))
+    return result
+
+
+def _run(
+    context: SiteContext, store: ObjectStore, work: SiteWork, inputs: StoreInputs, progress: Progress
+) -> tuple[SiteResult, str]:
     outputs = StoreOutputs(store, work.run_id, work.attempt)
-    checkpoints = StoreCheckpoints(store, work.run_id, work.attempt)
     with connect(context.cluster) as client:
         job = SiteJob(
             work=work,
@@ -56,19 +71,16 @@ def execute(context: SiteContext, document: dict[str, Any], progress: Progress) 
             workers=permitted_workers(client, context.cluster, context.claims.devices),
             inputs=inputs,
             outputs=outputs,
-            checkpoints=checkpoints,
+            checkpoints=StoreCheckpoints(store, work.run_id, work.attempt),
             progress=progress,
         )
         result = WORK[work.kind](job)
-        manifest_sha256 = outputs.finish(result)
-    context.leave_outcome(
-        SiteOutcome(
-            egress_bytes=inputs.egress_bytes,
-            egress_sources=inputs.egress_sources,
-            result_manifest_sha256=manifest_sha256,
-        )
-    )
-    return result
+        return result, outputs.finish(result)
+
+
+def _leave(context: SiteContext, inputs: StoreInputs, outcome: SiteOutcome) -> None:
+    """Leave the outcome with the bytes that were read from elsewhere: they are paid for however the work ended."""
+    context.leave_outcome(replace(outcome, egress_bytes=inputs.egress_bytes, egress_sources=inputs.egress_sources))
 
 
 def connect(cluster: ClusterAddress) -> Client:

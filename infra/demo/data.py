@@ -8,7 +8,7 @@ from tasks.datasets import build
 from tasks.datasets.parquet import land
 from tasks.datasets.variants import changed_docs, corrupt
 
-DOCUMENTS = 600
+DOCUMENTS = 300
 """A sample of the docstrings, so that the first index takes seconds and not minutes."""
 
 QUERIES = ("read a file line by line", "run a command and capture its output", "wait until all tasks are done")

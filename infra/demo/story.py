@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from infra.core.placement.snapshot import Rate
 from infra.core.units import iso
-from infra.core.workload import WorkKind
 from infra.demo.data import fresh_versions, land_corrupt_digits, land_digits, land_docs, search_examples
 from infra.demo.driver import Driver, Row
-from infra.wiring import ControlPlane
 
 DIGITS_TENANT, DOCS_TENANT = "vision", "search"
-BUSY_S = 80.0
-"""How long the run that fills the on-prem devices is meant to take."""
+BUSY_S = 75.0
+"""How long the on-prem devices are held, so that (b) and (c) cannot wait for them and (d) has to."""
 PATIENCE_S = 150.0
 
 
@@ -34,7 +32,7 @@ def tell(driver: Driver) -> list[Row]:
     rows.append(driver.row("(a) EU digits, relaxed deadline", relaxed, _accuracy))
     rows.append(driver.row("    first index of the docs", first_index, _embedded))
 
-    busy_until, filler = _fill_onprem(driver, digits, digits_rows)
+    busy_until, holders = _hold_onprem(driver)
     driver.say(f"on-prem is full until about {busy_until}; deadlines of (b), (c) and (e) are set to that instant")
     tight = {"deadline": busy_until}
     trial = {"training": {"model": "digits-model-b", "epochs": 4}}
@@ -54,9 +52,9 @@ def tell(driver: Driver) -> list[Row]:
     driver.say("a corrupt version of the digits arrives")
     land_corrupt_digits(driver.control, second)
     corrupt = driver.started_by_event("training/digits", second, PATIENCE_S)
-    for run in (eu_cloud, us_spot, corrupt, filler, waits):
+    for run in (eu_cloud, us_spot, corrupt, *holders, waits):
         driver.finished(run, PATIENCE_S)
-    rows.append(driver.row("    fills both on-prem devices", filler, _accuracy))
+    rows += [driver.row("    holds an on-prem device", run, lambda _: "held") for run in holders]
     rows.append(driver.row("(b) EU digits, on-prem full, tight deadline", eu_cloud, _accuracy))
     rows.append(driver.row("(c) public docs, tight deadline", us_spot, _embedded))
     rows.append(driver.row("(d) public docs, budget 0", waits, _embedded))
@@ -77,30 +75,12 @@ def _by(tenant: str, **limits: Any) -> dict[str, Any]:
     return {"tenant": tenant, **limits}
 
 
-def _fill_onprem(driver: Driver, digits: dict[str, str], rows: int) -> tuple[str, str]:
-    """Start a training on both on-prem devices; returns when it is expected back (ISO 8601) and its flow run."""
-    epochs = _epochs_for(driver.control, rows, BUSY_S)
-    filler = driver.start(
-        "training/digits",
-        {
-            "dataset": digits,
-            "options": _by(DIGITS_TENANT, devices=2, purchases=["owned"]),
-            "training": {"model": "digits-model-long", "epochs": epochs},
-        },
-    )
-    attempt = driver.computing(filler, PATIENCE_S)
-    return iso(round(attempt.expected_finish_at)), filler
-
-
-def _epochs_for(control: ControlPlane, rows: int, target_s: float) -> int:
-    """Epochs that keep both devices busy for about ``target_s``, by today's estimate for one device."""
-    rate = _rate(control.snapshot(()).rates)
-    return max(10, round(1.8 * (target_s - rate.fixed_s) / (rate.unit_s * rows)))
-
-
-def _rate(rates: tuple[Rate, ...]) -> Rate:
-    """The training rate that rests on the most runs."""
-    return max((rate for rate in rates if rate.kind is WorkKind.TRAINING), key=lambda rate: (rate.samples, rate.device))
+def _hold_onprem(driver: Driver) -> tuple[str, list[str]]:
+    """Hold both on-prem devices; returns when the first is expected back (ISO 8601) and the flow runs that hold them."""
+    probe = {"options": _by(DIGITS_TENANT, purchases=["owned"]), "probe": {"sleep_s": BUSY_S}}
+    holders = [driver.start("probe/empty", probe) for _ in range(2)]
+    back_at = min(driver.computing(run, PATIENCE_S).expected_finish_at for run in holders)
+    return iso(math.floor(back_at)), holders
 
 
 _Teller = Callable[[dict[str, float]], str]

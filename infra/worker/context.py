@@ -34,12 +34,14 @@ class SiteOutcome:
         egress_bytes: Bytes read from other sites than this one.
         egress_sources: Those sites.
         result_manifest_sha256: Digest of the attempt's manifest, when the result is whole.
+        lost: Whether the work ended for want of something that another attempt may have: workers, the store.
     """
 
     egress_bytes: int = 0
     egress_sources: tuple[str, ...] = ()
     result_manifest_sha256: str | None = None
     message: str = ""
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ def read_outcome(cache_dir: Path) -> SiteOutcome:
             egress_sources=tuple(str(name) for name in document["egress_sources"]),
             result_manifest_sha256=document["result_manifest_sha256"] or None,
             message=str(document["message"])[:2000],
+            lost=document["lost"] is True,
         )
     except (OSError, KeyError, TypeError, ValueError):
         return SiteOutcome()

@@ -22,7 +22,7 @@ from infra.core.inventory import Offer, Pool, Site
 from infra.core.metering import ReportKind, ReportOutcome, SiteReport, cap_reached_at, machine_cost_micro
 from infra.core.trust import PermitClaims, check_permit
 from infra.ports import Clock, ClusterAddress, ClusterProvider, Lease, ObjectStore, PermitVerifier
-from infra.worker.context import SiteContext, read_outcome
+from infra.worker.context import SiteContext, SiteOutcome, read_outcome
 from infra.worker.site_state import AttemptNote, SiteState, with_process
 
 LEASE_MARGIN_S = 20.0
@@ -195,6 +195,10 @@ class SiteDesk:
     def process_started(self, attempt: SiteAttempt, pid: int) -> None:
         """Write the flow process down, for whoever has to account for it after a kill."""
         attempt.note = self.state.note(with_process(attempt.note, pid))
+
+    def left_by(self, attempt: SiteAttempt) -> SiteOutcome:
+        """What the flow process left so far; an empty outcome when it left nothing."""
+        return read_outcome(self.state.cache_dir(attempt.lease.id))
 
     def meter(self, attempt: SiteAttempt) -> None:
         """Sign and send a meter reading."""

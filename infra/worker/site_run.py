@@ -86,7 +86,7 @@ class SiteRun:
             raise
         finally:
             with anyio.CancelScope(shield=True):
-                outcome = self._outcome(running, end)
+                outcome = self._outcome(attempt, running, end)
                 message = self._message(attempt, running, end, problem)
                 report = await anyio.to_thread.run_sync(
                     self._desk.close, attempt, outcome, end.exit_code if end else None, message
@@ -152,14 +152,15 @@ class SiteRun:
             await anyio.sleep(interval_s)
             await anyio.to_thread.run_sync(self._desk.meter, attempt)
 
-    @staticmethod
-    def _outcome(running: Running, end: ProcessEnd | None) -> ReportOutcome:
+    def _outcome(self, attempt: SiteAttempt, running: Running, end: ProcessEnd | None) -> ReportOutcome:
+        """FAILED is for work that would fail again; what only lost its cluster or its process may be tried again."""
         if end is not None and end.completed:
             # It finished before the stop reached it.
             return ReportOutcome.FINISHED
         if running.reason is not None:
             return _OUTCOMES[running.reason]
-        return ReportOutcome.FAILED
+        lost = end is None or not end.handled or self._desk.left_by(attempt).lost
+        return ReportOutcome.LOST if lost else ReportOutcome.FAILED
 
     @staticmethod
     def _message(attempt: SiteAttempt, running: Running, end: ProcessEnd | None, problem: str) -> str:

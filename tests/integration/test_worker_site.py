@@ -140,7 +140,7 @@ def test_work_that_fails_or_dies_is_closed_and_reported(site: SiteUnderTest) -> 
     assert [site.server.wait_for(run)["state_type"] for run in runs] == ["FAILED", "CRASHED"]
     assert site.report(failing).outcome is ReportOutcome.FAILED
     died = site.report(dying)
-    assert (died.outcome, died.exit_code) == (ReportOutcome.FAILED, -9)
+    assert (died.outcome, died.exit_code) == (ReportOutcome.LOST, -9)
     assert "PROCESS_DIED" in died.message
     wait_until(site.nothing_left, what="the end of the attempts")
 
