@@ -37,7 +37,7 @@ def model_lifecycle(
         options: Who pays, by when, for how much, and where it may run; the deadline holds for the whole chain.
         training, evaluation, embedding, inference: Each stage's own choices.
     """
-    begun_at = started_at()
+    begun_at = started_at("train")
     data = check_contract(dataset)
     texts = check_contract(documents)
 

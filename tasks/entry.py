@@ -15,10 +15,10 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import get_client
-from prefect.exceptions import Pause
+from prefect.exceptions import ParameterTypeError, Pause
 from prefect.states import Completed, Failed, Scheduled, State
 
-from infra.core.errors import HeadraceError
+from infra.core.errors import HeadraceError, InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,14 +49,20 @@ class EndedError(HeadraceError):
         super().__init__(code, problem, where, remedy)
 
 
-def entry_flow(name: str, **options: Any) -> Callable[[Callable[P, R]], Any]:
-    """Make an entry flow: waiting and refusals become Prefect states instead of stack traces."""
+def entry_flow(name: str, flow_run_name: str) -> Callable[[Callable[P, R]], Any]:
+    """Make an entry flow: waiting and refusals become Prefect states instead of stack traces.
+
+    Args:
+        flow_run_name: Template of the run's name; its fields are the flow's parameters.
+    """
 
     def decorate(function: Callable[P, R]) -> Any:
+        signature = inspect.signature(function, eval_str=True)
+
         @functools.wraps(function)
         def body(*args: P.args, **kwargs: P.kwargs) -> R | State:
             try:
-                return function(*args, **kwargs)
+                return function(**_checked(made, dict(signature.bind_partial(*args, **kwargs).arguments)))  # type: ignore[call-arg]
             except WaitUntilError as wait:
                 raise Pause(state=_schedule_again(wait)) from None
             except AlreadyHandledError as handled:
@@ -67,12 +73,32 @@ def entry_flow(name: str, **options: Any) -> Callable[[Callable[P, R]], Any]:
                 get_run_logger().error("%s", error)
                 return Failed(name="Refused" if error.exit_status == 2 else "Failed", message=str(error))
 
+        def run_name() -> str:
+            try:
+                return flow_run_name.format(**_checked(made, runtime.flow_run.get_parameters()))
+            except InputError:
+                return f"{name} with bad parameters"
+
         # Prefect reads the parameters' types from the wrapper, whose module does not know their names.
-        body.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
+        body.__signature__ = signature  # type: ignore[attr-defined]
         body.__annotations__ = get_type_hints(function)
-        return flow(name=name, **options)(body)
+        # Parameters are checked in the body, so that bad ones end the run as any other refusal does.
+        made = flow(name=name, flow_run_name=run_name, validate_parameters=False)(body)
+        return made
 
     return decorate
+
+
+def _checked(made: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters in their declared types, defaults filled in.
+
+    Raises:
+        InputError: ``BAD_PARAMETERS``.
+    """
+    try:
+        return made.validate_parameters(parameters)
+    except (ParameterTypeError, TypeError) as problem:
+        raise InputError("BAD_PARAMETERS", str(problem), "the run's parameters", "see the deployment's form") from None
 
 
 def _schedule_again(wait: WaitUntilError) -> State:

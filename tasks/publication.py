@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from infra.core.errors import RefusedError
+from infra.core.inventory import TrustZone
+from infra.core.jurisdictions import permits
 from infra.core.metering import SiteReport
 from infra.core.workload import WorkKind
 from infra.ports import AttemptRecord, Publication
@@ -17,7 +20,7 @@ def publish_result(
     """Publish what the site's signed report says that the attempt made. May be repeated after a crash.
 
     Raises:
-        RefusedError: ``RESULT_INCOMPLETE``.
+        RefusedError: ``RESULT_INCOMPLETE``; ``RESIDENCY_EXCLUDED`` when no site may keep the result.
         ConflictError: ``FENCED`` when another attempt published or the run has ended; ``TABLE_MOVED``.
     """
     kind = plan.request.kind
@@ -26,7 +29,7 @@ def publish_result(
     destination = Destination(
         name=plan.output,
         version=result_version(plan.run_id, data.version if data is not None else ""),
-        site=control.settings.control_site,
+        site=keeping_site(control, attempt.site, residency, trust_zone),
         residency=residency,
         trust_zone=trust_zone,
     )
@@ -49,3 +52,21 @@ def publish_result(
     )
     complete(control.store, control.database.catalog, prepared, now_at, tables)
     return published, prepared
+
+
+def keeping_site(control: ControlPlane, made_at: str, residency: tuple[str, ...], trust_zone: TrustZone) -> str:
+    """Where the published copy is kept: at the control plane's site if it may lie there, else where it was made.
+
+    Raises:
+        RefusedError: ``RESIDENCY_EXCLUDED`` when it may lie at neither.
+    """
+    for name in (control.settings.control_site, made_at):
+        site = control.site(name)
+        if permits(residency, site.jurisdiction) and trust_zone.rank <= site.trust_zone.rank:
+            return name
+    raise RefusedError(
+        "RESIDENCY_EXCLUDED",
+        f"the result ({', '.join(residency)}; {trust_zone}) may be kept at neither site",
+        f"{control.settings.control_site}, {made_at}",
+        "use datasets that may meet at one site",
+    )

@@ -13,7 +13,7 @@ from prefect.deployments import run_deployment
 
 from data_contracts.layout import site_prefix
 from infra.adapters.reports import read_refusal
-from infra.core.canonical import plain
+from infra.core.canonical import digest, plain
 from infra.core.errors import HeadraceError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportOutcome, SiteReport
@@ -129,7 +129,7 @@ def run_placed(
     """
     control = control_plane()
     parent = str(flow_run_id())
-    plan = RunPlan(f"{parent}:{stage}" if stage else parent, parent, request, roles, parameters, output)
+    plan = RunPlan(_run_id(parent, stage), parent, request, roles, parameters, output)
     run = open_run(control, plan)
     try:
         while True:
@@ -177,7 +177,11 @@ def place_run(plan: RunPlan) -> Placement:
 def _advance(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> None:
     """Take the attempt through all steps that it still has to take."""
     if attempt.state is AttemptState.RESERVED:
-        attempt = _dispatch(control, plan, attempt)
+        dispatched = _dispatch(control, plan, attempt)
+        if dispatched is None:
+            settle(control, conclude(control, attempt, None, 0).attempt, None)
+            return
+        attempt = dispatched
     report = _await_report(control, attempt)
     attempt = conclude(control, attempt, report, plan.request.units).attempt
     if attempt.state is AttemptState.FINISHED and report is not None:
@@ -186,9 +190,16 @@ def _advance(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> No
     _stop_if_hopeless(plan, report)
 
 
-def _dispatch(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> AttemptRecord:
-    """Create the site's flow run, linked to this one. Creating it twice gives the same flow run."""
+def _dispatch(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> AttemptRecord | None:
+    """Create the site's flow run, linked to this one. Creating it twice gives the same flow run.
+
+    Returns:
+        ``None`` when the work is not what was permitted any more, because the flow was started again after its data
+        or model had changed: this attempt never ran, and the run is to be placed anew.
+    """
     work = site_work(control, plan, attempt.attempt, attempt.site, deciding_snapshot(control, attempt))
+    if digest(work) != attempt.permit.work_sha256:
+        return None
     child = run_deployment(
         f"site-run/{attempt.site}",
         parameters={"permit": control.signer.sign(attempt.permit), "work": plain(work)},
@@ -274,11 +285,19 @@ def _stop_if_hopeless(plan: RunPlan, report: SiteReport | None) -> None:
     raise EndedError("Failed", f"SITE_{report.outcome.upper()}", report.message, f"{report.site}, run {plan.run_id}")
 
 
-def started_at() -> float:
-    """When this flow run was first due: deadlines in minutes count from there, also after a restart."""
-    due = runtime.flow_run.get_scheduled_start_time()
-    record = control_plane().database.runs.run(str(flow_run_id()))
-    return record.created_at if record is not None else due.timestamp()
+def started_at(first_stage: str = "") -> float:
+    """When this flow run was first due: deadlines in minutes count from there, also after a wait or a restart.
+
+    Args:
+        first_stage: Of a flow that places several runs.
+    """
+    # Waiting moves the scheduled time, so what the flow recorded first counts once there is something.
+    record = control_plane().database.runs.run(_run_id(str(flow_run_id()), first_stage))
+    return record.created_at if record is not None else runtime.flow_run.get_scheduled_start_time().timestamp()
+
+
+def _run_id(flow_run: str, stage: str) -> str:
+    return f"{flow_run}:{stage}" if stage else flow_run
 
 
 def _result(attempt: AttemptRecord, publication: Publication) -> RunResult:

@@ -1,0 +1,65 @@
+"""The platform that all scenarios share: brought up once with real data in it, taken down to the last process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from data_contracts.loading import load_contract
+from infra.platform.control import living_report
+from infra.settings import Settings
+from tasks.datasets import build
+from tasks.datasets.parquet import land
+from tests.scenarios.world import SITES, World, scenario_environment
+
+DOCUMENTS = 120
+FIRST = "v1"
+REUSED_HOME = "HEADRACE_SCENARIOS_HOME"
+"""Names the home of a platform to use instead, which stays up: for whoever works on the scenarios."""
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A platform with 5,000 digits and 120 documents, and the first model and index that their arrival made."""
+    reused = os.environ.get(REUSED_HOME)
+    home = Path(reused) if reused else tmp_path_factory.mktemp("scenarios") / "home"
+    environment = scenario_environment(home)
+    settings = Settings.from_env(environment)
+    everything: list[int] = []
+    try:
+        world = _up(settings, environment)
+        _fill(world)
+        yield world
+        everything = world.processes()
+    finally:
+        if not reused:
+            world = World(settings, environment, None)  # type: ignore[arg-type]
+            everything += world.processes()
+            status, out, err = world.cli("down")
+            assert status == 0, out + err
+            assert world.processes() == []
+            assert [pid for pid in everything if psutil.pid_exists(pid)] == []
+            assert not [name for name in SITES if list(settings.site_dir(name).glob("leases/*.json"))]
+
+
+def _up(settings: Settings, environment: dict[str, str]) -> World:
+    status, out, err = World(settings, environment, None).cli("up")  # type: ignore[arg-type]
+    assert status == 0, out + err
+    with temporary_settings(updates={PREFECT_API_URL: living_report(settings).api_url}):
+        client = get_client(sync_client=True)
+    client.__enter__()
+    return World(settings, environment, client)
+
+
+def _fill(world: World) -> None:
+    frames = {"mnist5k": build("mnist5k"), "api-docs": build("api-docs", limit=DOCUMENTS)}
+    for name, frame in frames.items():
+        land(world.control.store, load_contract(name, world.settings.contracts_dir), FIRST, frame)
+    for deployment in ("training/digits", "embedding-refresh/api-docs"):
+        world.ended(world.arrival_run(deployment, FIRST))

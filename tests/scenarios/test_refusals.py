@@ -1,0 +1,119 @@
+"""What must not start, does not: hand-made calls into a site's pool, and requests that make no sense."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prefect.exceptions import PrefectHTTPStatusError
+
+from infra.adapters.permits import PermitSigner
+from infra.core.canonical import digest, plain
+from infra.core.trust import PermitClaims
+from tests.scenarios.world import SITES, World
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def _used_permit(world: World) -> tuple[str, dict[str, Any], PermitClaims, str]:
+    """Permit, work, claims and site of a run that has finished."""
+    run_id = world.probe()
+    world.ended(run_id)
+    attempt = world.attempt(run_id)
+    parameters = world.flow_run(attempt.child_run_id or "").parameters
+    return parameters["permit"], parameters["work"], attempt.permit, attempt.site
+
+
+def _traces(world: World) -> tuple[Any, ...]:
+    """Everything that a started run would leave: leases, attempts, lines of the ledger, clusters."""
+    notes = [note.permit_id for site in SITES for note in world.notes(site)]
+    clusters = sorted(
+        path.name for site in SITES for path in world.settings.site_dir(site).glob("clusters/*") if path.is_dir()
+    )
+    return notes, clusters, len(world.ledger.entries()), world.runs.open_attempts()
+
+
+def test_hand_made_calls_into_a_sites_pool_start_nothing(world: World) -> None:
+    permit, work, claims, site = _used_permit(world)
+    other = next(name for name in SITES if name != site)
+    stranger = PermitSigner(Ed25519PrivateKey.generate())
+    work = {"run_id": claims.run_id, "attempt": claims.attempt, **work}
+    before = _traces(world)
+    fresh = replace(claims, id=str(uuid.uuid4()), work_sha256=digest(work))
+    calls = {
+        "PERMIT_MISSING": (site, "", {}),
+        "PERMIT_MALFORMED": (site, "let me in", work),
+        "PERMIT_FORGED": (site, stranger.sign(fresh), work),
+        "PERMIT_WRONG_SITE": (other, permit, work),
+        "PERMIT_REPLAYED": (site, permit, work),
+        "PERMIT_WRONG_WORK": (site, permit, {**work, "parameters": {"sleep_s": 600}}),
+        "PERMIT_EXPIRED": (site, world.control.signer.sign(replace(fresh, expires_at=time.time() - 1)), work),
+    }
+    started = {code: world.start(f"site-run/{where}", permit=a, work=b) for code, (where, a, b) in calls.items()}
+    for code, run in started.items():
+        assert code in world.ended(run, "Refused"), code
+    assert _traces(world) == before
+
+
+def test_a_site_runs_no_other_flow_than_its_own(world: World) -> None:
+    before = _traces(world)
+    flow_id = world.client.create_flow_from_name("anything")
+    deployment = world.client.create_deployment(
+        flow_id=flow_id, name="mine", work_pool_name="cloud-us-east", entrypoint="flows.probe.probe", parameters={}
+    )
+    run = world.client.create_flow_run_from_deployment(deployment, parameters={"options": {"tenant": "vision"}})
+    assert "FLOW_NOT_ALLOWED" in world.ended(str(run.id), "Refused")
+    assert _traces(world) == before
+
+
+def test_requests_that_make_no_sense_are_refused_and_cost_nothing(world: World) -> None:
+    before = _traces(world)
+    past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    options = {
+        "UNKNOWN_TENANT": {"tenant": "nobody"},
+        "DEADLINE_PAST": {"deadline": past},
+        "CONTRADICTORY_DEADLINE": {"deadline": past, "deadline_minutes": 5},
+        "BAD_TIME": {"deadline": "2030-01-01T00:00:00"},
+        "UNKNOWN_RESIDENCY": {"residency": ["ATLANTIS"]},
+        "UNKNOWN_DEVICE": {"device_kinds": ["abacus"]},
+        "BAD_PARAMETERS": {"budget_usd": "NaN"},
+    }
+    started = {}
+    for code, each in options.items():
+        started[code] = _start_unchecked(world, {"options": {"tenant": "vision", **each}})
+    for code, run in started.items():
+        assert code in world.ended(run, "Refused"), code
+        assert not world.runs.attempts(run)
+    assert _traces(world) == before
+
+
+def test_an_unknown_dataset_or_model_is_refused(world: World) -> None:
+    options = {"tenant": "vision"}
+    data = world.start("training/digits", dataset={"name": "nothing", "version": "v1"}, options=options)
+    version = world.start("training/digits", dataset={"name": "mnist5k", "version": "v99"}, options=options)
+    model = world.start(
+        "evaluation/digits", dataset={"name": "mnist5k", "version": "v1"}, model={"name": "no-model"}, options=options
+    )
+    assert "UNKNOWN_DATASET" in world.ended(data, "Refused")
+    assert "NOT_LANDED" in world.ended(version, "Refused")
+    assert "UNKNOWN_MODEL" in world.ended(model, "Refused")
+
+
+def test_the_form_refuses_what_its_schema_excludes(world: World) -> None:
+    with pytest.raises(PrefectHTTPStatusError, match=r"409|422"):
+        world.probe(budget_usd=-1)
+    with pytest.raises(PrefectHTTPStatusError, match=r"409|422"):
+        world.probe(colour="blue")
+
+
+def _start_unchecked(world: World, parameters: dict[str, Any]) -> str:
+    """Create a run as a client does that does not care for the form."""
+    found = world.client.read_deployment_by_name("probe/empty")
+    body = {"parameters": plain(parameters), "enforce_parameter_schema": False, "state": {"type": "SCHEDULED"}}
+    answer = world.client.request("POST", "/deployments/{id}/create_flow_run", path_params={"id": found.id}, json=body)
+    return str(answer.json()["id"])
