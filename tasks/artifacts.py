@@ -54,6 +54,7 @@ def site_link(attempt: AttemptRecord) -> None:
             f"{base}/{attempt.child_run_id}",
             link_text=f"attempt {attempt.attempt} at {attempt.site}",
             key=_key("site-run"),
+            description=f"The run of attempt {attempt.attempt} in the pool of {attempt.site}, with its progress",
         )
 
 

@@ -21,7 +21,9 @@ class DatasetChoice(BaseModel):
     name: str = Field(description="Name of the dataset, as in its contract.")
     version: str = Field("latest", description="A landed or accepted version; 'latest' is the newest accepted one.")
     arrival_sha256: str = Field(
-        "", description="Filled in by the event of an arrival, so that each arrival is handled once; else empty."
+        "",
+        title="Arrival (SHA-256)",
+        description="Leave empty. The event of an arrival fills it in, so that each arrival is handled once.",
     )
 
 
@@ -30,23 +32,41 @@ class PlacementOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tenant: str = Field(description="Who pays.")
+    tenant: str = Field(description="Who pays, as named in tenants.yaml.")
     deadline_minutes: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="The result must be there this long after the run was started."
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        title="Deadline (minutes)",
+        description="The result must be there this many minutes after the run was started.",
     )
-    deadline: datetime | None = Field(None, description="The result must be there by then, instead of in minutes.")
-    budget_usd: float | None = Field(None, ge=0, allow_inf_nan=False, description="The most that this run may cost.")
-    priority: int = Field(50, ge=0, le=100, description="Higher first among those that wait.")
+    deadline: datetime | None = Field(
+        None,
+        title="Deadline (instant)",
+        description="The result must be there by then, with a time zone. Instead of the minutes, not beside them.",
+    )
+    budget_usd: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        title="Budget (USD)",
+        description="The most that this run may cost; none: what the tenant still has this month. 0: owned devices only.",
+    )
+    priority: int = Field(50, ge=0, le=100, description="From 0 to 100, higher first among those that wait.")
     residency: list[str] = Field(
-        default_factory=list, description="Narrow the data's own residency: ISO 3166 codes or groups such as EU."
+        default=[], description="Narrow the data's own residency: ISO 3166 codes or groups such as EU."
     )
-    trust_zone: Literal["public", "partner", "private"] = Field("public", description="Least trusted zone allowed.")
+    trust_zone: Literal["public", "partner", "private"] = Field(
+        "public", description="Least trusted zone that may run it: public, partner or private."
+    )
     purchases: list[Literal["owned", "on_demand", "spot"]] = Field(
-        default_factory=lambda: ["owned", "on_demand", "spot"], description="Ways of paying that are allowed."
+        default=["owned", "on_demand", "spot"], description="Ways of paying that are allowed."
     )
-    devices: int = Field(1, ge=1, description="Devices to use at once.")
-    device_kinds: list[str] = Field(default_factory=list, description="Kinds of device that will do; empty: any.")
-    memory_gb: float = Field(0, ge=0, allow_inf_nan=False, description="Least memory of one device.")
+    devices: int = Field(1, ge=1, description="Devices to use at once, all of one offer.")
+    device_kinds: list[str] = Field(default=[], description="Kinds of device that will do; empty: any.")
+    memory_gb: float = Field(
+        0, ge=0, allow_inf_nan=False, title="Memory (GB)", description="Least memory of one device."
+    )
     may_wait: bool = Field(True, description="Wait for a cheaper or free device when the deadline allows it.")
 
     def request(
@@ -101,10 +121,16 @@ class TrainingChoices(_Choices):
     model: str = Field("digits-model", description="Name under which the model is published.")
     epochs: int = Field(8, ge=1, le=10_000, description="Passes over the training part.")
     batch_size: int = Field(64, ge=1, description="Samples per step, over all devices together.")
-    learning_rate: float = Field(0.002, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(0.002, gt=0, allow_inf_nan=False, description="Step size of the Adam optimiser.")
     hidden: int = Field(128, ge=1, description="Width of the hidden layer.")
     seed: int = Field(0, ge=0, description="Equal seeds give equal models.")
-    checkpoint_every_s: float = Field(10.0, ge=0, allow_inf_nan=False, description="Seconds between checkpoints.")
+    checkpoint_every_s: float = Field(
+        10.0,
+        ge=0,
+        allow_inf_nan=False,
+        title="Checkpoint every (s)",
+        description="Seconds between checkpoints; an interrupted run goes on from the last one.",
+    )
 
 
 class EvaluationChoices(_Choices):
@@ -112,9 +138,7 @@ class EvaluationChoices(_Choices):
 
     published_as = "report"
     report: str = Field("digits-evaluation", description="Name under which the report is published.")
-    thresholds: dict[str, float] = Field(
-        default_factory=lambda: {"accuracy": 0.85}, description="Least value of each named metric."
-    )
+    thresholds: dict[str, float] = Field(default={"accuracy": 0.85}, description="Least value of each named metric.")
     champion_tolerance: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="How far below the champion's accuracy the model may stay."
     )
@@ -140,4 +164,6 @@ class InferenceChoices(_Choices):
 class ProbeChoices(_Choices):
     """How long the empty job lasts."""
 
-    sleep_s: float = Field(0.0, ge=0, le=3600, allow_inf_nan=False, description="Seconds to sleep at the site.")
+    sleep_s: float = Field(
+        0.0, ge=0, le=3600, allow_inf_nan=False, title="Sleep (s)", description="Seconds to sleep at the site."
+    )

@@ -34,8 +34,9 @@ def _png(draw: Any, values: Any) -> bytes:
 
 def _line(axes: Any, epochs: list[dict[str, float]]) -> None:
     steps = [entry["epoch"] for entry in epochs]
-    axes.plot(steps, [entry["train_loss"] for entry in epochs], color="#0072b2", label="training loss")
-    axes.set(xlabel="epoch", ylabel="mean training loss", title="Training", ylim=(0, None))
+    axes.plot(steps, [entry["train_loss"] for entry in epochs], color="#0072b2")
+    axes.set(xlabel="epoch", title="Training", ylim=(0, None))
+    axes.set_ylabel("mean training loss", color="#0072b2")
     accuracy = axes.twinx()
     accuracy.plot(steps, [entry["holdout_accuracy"] for entry in epochs], color="#d55e00")
     accuracy.set_ylabel("held-out accuracy", color="#d55e00")

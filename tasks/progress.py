@@ -21,6 +21,7 @@ class ShownProgress:
         self._artifact: object | None = None
         self._told_at = float("-inf")
         self._last: tuple[float, float, str] | None = None
+        self._told: tuple[float, float, str] | None = None
         self._logger = get_run_logger()
 
     def __call__(self, done: float, total: float, message: str) -> None:
@@ -37,11 +38,12 @@ class ShownProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         took_s = time.monotonic() - self._began_at
-        if self._last is not None and took_s >= EVERY_S:
+        if self._last is not None and self._last != self._told and took_s >= EVERY_S:
             self._tell()
 
     def _tell(self) -> None:
         assert self._last is not None
+        self._told = self._last
         done, total, message = self._last
         percent = 100.0 * done / total if total else 100.0
         self._logger.info("%.0f %% — %s", percent, message)

@@ -10,6 +10,10 @@ from infra.core.units import iso
 from infra.core.workload import WorkloadRequest
 from infra.render.prose import SIMULATED, changes_text, clock, is_simulated, money, outcome_text, reason_text, span
 
+_COLUMNS = ("Site / offer", "Verdict", "Why not", "Cost", "At most", "Start", "Finish")
+"""Codes only under "Why not": Prefect's UI never wraps a cell, and a sentence would push the costs out of sight."""
+_PARTS = ("Site / offer", "Compute", "Boot", "Egress", "Rework", "All")
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -22,7 +26,7 @@ def _row(cells: list[str]) -> str:
 
 
 def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Snapshot) -> str:
-    """Outcome, request, table of candidates and, when infeasible, what would have to change."""
+    """Outcome, request, remedies when infeasible, the candidates with their reasons, and their cost by part."""
     now_at = snapshot.now_at
     lines = [f"## {_escaped(outcome_text(decision, now_at))}", ""]
     if is_simulated(decision, {site.name: site.simulated for site in snapshot.sites}):
@@ -34,10 +38,12 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
             then = f"{item.site}/{item.offer}, {money(item.cost_micro)}, done by {clock(item.finish_at, now_at)}"
             lines.append(f"- **{_escaped(changes_text(item.changes, now_at))}** → {_escaped(then)}")
         lines.append("")
-    lines += ["### Candidates", ""]
-    header = ["Site / offer", "Verdict", "Start", "Finish", "Cost", "Compute", "Boot", "Egress", "Rework", "At most"]
-    lines += [_row([*header, "Why not"]), _row(["---"] * (len(header) + 1))]
-    lines += [_row(_cells(candidate, decision, now_at)) for candidate in decision.candidates]
+    lines += ["### Candidates", "", *_table(_COLUMNS, [_cells(each, decision, now_at) for each in decision.candidates])]
+    if any(candidate.reasons for candidate in decision.candidates):
+        lines += ["", "### Why not the others", "", *_reasons(decision, now_at)]
+    planned = [candidate for candidate in decision.candidates if candidate.start_at is not None]
+    if planned:
+        lines += ["", "### Expected cost by part", "", *_table(_PARTS, [_costs(candidate) for candidate in planned])]
     lines += [
         "",
         f"Decided {iso(now_at)} by `{decision.engine}` under policy `{_escaped(snapshot.policy.version[:19])}`.",
@@ -57,25 +63,38 @@ def _request_line(request: WorkloadRequest, now_at: float) -> str:
     return " · ".join(fact if fact.startswith("**") else _escaped(fact) for fact in facts)
 
 
+def _table(header: tuple[str, ...], rows: list[list[str]]) -> list[str]:
+    return [_row(list(header)), _row(["---"] * len(header)), *map(_row, rows)]
+
+
+def _name(candidate: Candidate) -> str:
+    return _escaped(f"{candidate.site} / {candidate.offer}")
+
+
 def _cells(candidate: Candidate, decision: Decision, now_at: float) -> list[str]:
-    name = _escaped(f"{candidate.site} / {candidate.offer}")
-    verdict = "✗"
+    name, verdict = _name(candidate), "✗"
     if candidate == decision.chosen:
         name, verdict = f"**{name}**", f"**{decision.outcome.value}**"
     elif candidate.feasible:
         verdict = "feasible"
-    why = "<br>".join(f"`{reason.code.value}` {_escaped(reason_text(reason, now_at))}" for reason in candidate.reasons)
+    why = "<br>".join(f"`{reason.code.value}`" for reason in candidate.reasons)
     if candidate.start_at is None or candidate.finish_at is None:
-        return [name, verdict, *["–"] * 8, why]
+        return [name, verdict, why, "–", "–", "–", "–"]
     wait_s = candidate.start_at - now_at
-    cost = candidate.cost
-    parts = (cost.total_micro, cost.compute_micro, cost.boot_micro, cost.egress_micro, cost.rework_micro)
+    start = "now" if wait_s <= 0 else f"in {span(wait_s)}"
+    cost, most = money(candidate.cost.total_micro), money(candidate.cap_micro)
+    return [name, verdict, why, cost, most, start, clock(candidate.finish_at, now_at)]
+
+
+def _reasons(decision: Decision, now_at: float) -> list[str]:
     return [
-        name,
-        verdict,
-        "now" if wait_s <= 0 else f"in {span(wait_s)}",
-        clock(candidate.finish_at, now_at),
-        *(money(part) for part in parts),
-        money(candidate.cap_micro),
-        why,
+        f"- **{_name(candidate)}**: " + "; ".join(_escaped(reason_text(reason, now_at)) for reason in candidate.reasons)
+        for candidate in decision.candidates
+        if candidate.reasons
     ]
+
+
+def _costs(candidate: Candidate) -> list[str]:
+    cost = candidate.cost
+    parts = (cost.compute_micro, cost.boot_micro, cost.egress_micro, cost.rework_micro, cost.total_micro)
+    return [_name(candidate), *(money(part) for part in parts)]

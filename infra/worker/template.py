@@ -66,8 +66,8 @@ class HeadraceVariables(BaseModel):
         description="A few harmless variables: thread counts, TZ, and HEADRACE_TAG_* for the flow's own use.",
         json_schema_extra={"propertyNames": {"pattern": ENV_NAMES}},
     )
-    name: str | None = Field(
-        default=None,
+    name: str = Field(
+        default="",
         title="Process name",
         description="Shown in the worker's log; the flow run's name when empty.",
     )

@@ -142,9 +142,15 @@ def test_markdown_has_one_row_per_candidate(story: Story) -> None:
     decision, _, world = story
     text = decision_markdown(*story)
     assert text.startswith(f"## {outcome_text(decision, world.now_at).split(':')[0]}")
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + len(decision.candidates)
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {12}
+    table, _, costs = text.partition("### Expected cost by part")
+    for part, columns, lines in (
+        (table, 7, len(decision.candidates)),
+        (costs, 6, sum(candidate.start_at is not None for candidate in decision.candidates)),
+    ):
+        rows = [line for line in part.splitlines() if line.startswith("|")]
+        assert len(rows) == 2 + lines
+        assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {columns + 1}
+    assert all(reason.code.value in table for candidate in decision.candidates for reason in candidate.reasons)
     assert ("What would make it feasible" in text) == bool(decision.counterfactuals)
 
 
