@@ -15,18 +15,20 @@ from infra.settings import Settings
 
 BLOCK_TYPES: tuple[type[Block], ...] = (ObjectStore, SigningKey, CloudAccount, ControlPlane)
 DEFAULT_NAME = "default"
-LOGOS_DIR = Path(__file__).with_name("logos")
+SERVED_DIR = Path(__file__).with_name("served")
+"""Logos and a page of help, which `headrace up` has the Prefect server serve beside its UI."""
 
 
-def register_types(logo_root: str | None = None) -> None:
+def register_types(served_root: str | None = None) -> None:
     """Make the block types known to the server.
 
     Args:
-        logo_root: Address below which the logos are served; Prefect takes no logo from a ``data:`` address.
+        served_root: Address below which :data:`SERVED_DIR` is served; Prefect takes no logo from a ``data:`` address.
     """
     for block_type in BLOCK_TYPES:
-        if logo_root is not None:
-            block_type._logo_url = Url(f"{logo_root}/{block_type._block_type_slug}.svg")
+        if served_root is not None:
+            block_type._logo_url = Url(f"{served_root}/{block_type._block_type_slug}.svg")
+            block_type._documentation_url = Url(f"{served_root}/help.html#{block_type._block_type_slug}")
         block_type.register_type_and_schema(_sync=True)
 
 

@@ -13,7 +13,7 @@ import time
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
-from blocks.register import LOGOS_DIR, register_types, save_missing
+from blocks.register import SERVED_DIR, register_types, save_missing
 from infra.core.errors import HeadraceError, UnavailableError
 from infra.documents.sites import load_sites
 from infra.platform import deployments
@@ -34,7 +34,7 @@ def main() -> int:
             sites = load_sites(settings.sites_dir)
             make_pools(client, (CONTROL_POOL, *(site.name for site in sites)))
             milestone_file(settings, POOLS_MADE).touch(mode=0o600)
-            register_types(logo_root=serve_logos(settings, str(client.api_url)))
+            register_types(served_root=serve_help(settings, str(client.api_url)))
             for made in save_missing(settings, sites):
                 print(f"block {made} saved", flush=True)
             if deployments.deploy_when_changed(settings, client):
@@ -45,12 +45,12 @@ def main() -> int:
     return 0
 
 
-def serve_logos(settings: Settings, api_url: str) -> str:
-    """Put the blocks' logos beside the UI's own files, so that the server serves them; returns their address."""
+def serve_help(settings: Settings, api_url: str) -> str:
+    """Put logos and help beside the UI's own files, so that the server serves them; returns their address."""
     for version in ("v1", "v2"):
         folder = settings.prefect_dir / "ui" / version
         if folder.is_dir():
-            shutil.copytree(LOGOS_DIR, folder / "headrace", dirs_exist_ok=True)
+            shutil.copytree(SERVED_DIR, folder / "headrace", dirs_exist_ok=True)
     return f"{api_url.rstrip('/').removesuffix('/api')}/headrace"
 
 

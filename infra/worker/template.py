@@ -25,6 +25,9 @@ ENV_NAMES = (
 )
 """Variables that a deployment or an API call may set. ``HEADRACE_TAG_*`` is free text for the flow's own use."""
 
+DOCUMENTATION_URL = "/headrace/help.html#worker"
+"""Relative to the Prefect server's UI, where `headrace up` has the page served; docs/worker.md says more."""
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 

@@ -40,7 +40,7 @@ from infra.worker.processes import FlowProcess, FlowProcesses
 from infra.worker.running import Running, StopReason
 from infra.worker.settings import WorkerSettings
 from infra.worker.site_run import ProcessEnd, SiteRun
-from infra.worker.template import HeadraceConfiguration, HeadraceVariables, logo_url
+from infra.worker.template import DOCUMENTATION_URL, HeadraceConfiguration, HeadraceVariables, logo_url
 from infra.worker.wake import listen
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
         "Run placed AI work. In the control pool: entry flows. In a site's pool: only runs with a valid permit, each in "
         "its own leased Dask cluster, metered and stopped at its cap."
     )
-    _documentation_url = "https://github.com/headrace/headrace/blob/main/docs/worker.md"
+    _documentation_url = DOCUMENTATION_URL
     _logo_url = logo_url()
     cleanup_max_concurrency: ClassVar[int | None] = 4
 
@@ -214,9 +214,7 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
             if not asked:
                 continue
             try:
-                seen = await self.client.read_flow_runs(
-                    flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=asked))
-                )
+                seen = await self.client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=asked)))
             except (httpx.HTTPError, OSError) as problem:
                 self._logger.debug("The Prefect API does not answer (%r); running work goes on", problem)
                 continue
