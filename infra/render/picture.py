@@ -52,12 +52,14 @@ def decision_svg(decision: Decision, request: WorkloadRequest, snapshot: Snapsho
     bottom = _TOP + _ROW * max(1, len(candidates))
     height = bottom + 48 + 18 * len(decision.counterfactuals)
     title = outcome_text(decision, now_at)
+    # A bold letter of the widest usual font is 0.7 of its size wide: a long title gets smaller instead of being cut off.
+    size = max(10, min(16, int((_WIDTH - 40) / (0.7 * len(title)))))
     body = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         'font-family="system-ui, sans-serif" role="img">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-        _text(20, 30, title, size=16, fill=_OUTCOME_COLOUR[decision.outcome.value], extra=' font-weight="600"'),
+        _text(20, 30, title, size=size, fill=_OUTCOME_COLOUR[decision.outcome.value], extra=' font-weight="600"'),
         *_legend(),
         _text(_COST_X, _TOP - 12, "expected cost", fill="#57606a"),
         _text(_TIME_X, _TOP - 12, f"time from {clock(now_at)}", fill="#57606a"),
@@ -83,7 +85,7 @@ def _legend() -> list[str]:
     for name, colour in _PARTS:
         parts.append(f'<rect x="{x}" y="50" width="12" height="12" fill="{colour}"/>')
         parts.append(_text(x + 17, 60, name, size=11, fill="#57606a"))
-        x += 40 + 6.5 * len(name)
+        x += 40 + 6 * len(name)
     parts.append(f'<line x1="{x}" y1="56" x2="{x + 22}" y2="56" stroke="#57606a" stroke-width="2"/>')
     parts.append(_text(x + 28, 60, "high estimate", size=11, fill="#57606a"))
     return parts
