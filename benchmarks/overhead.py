@@ -25,14 +25,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from infra.platform.control import living_report
-from infra.settings import REPOSITORY_DIR, Settings
+from infra.settings import Settings
 from infra.wiring import ControlPlane
 
 PLAIN_POOL = "plain-process"
@@ -40,9 +40,15 @@ OWNED = {"tenant": "vision", "purchases": ["owned"]}
 CLOUD = {"tenant": "vision", "purchases": ["on_demand"]}
 
 
+PLAIN_FLOW = """
+from prefect import flow
+
+
 @flow
-def empty() -> None:
-    """The same nothing, as a plain Prefect flow."""
+def empty():
+    pass
+"""
+"""The same nothing as a plain Prefect flow: a file of its own, so that it imports Prefect and nothing else."""
 
 
 @contextmanager
@@ -53,29 +59,37 @@ def platform_up(home: Path) -> Iterator[Settings]:
     os.environ.update(settings.environment())
     subprocess.run([sys.executable, "-m", "infra.cli", "up"], check=True)
     try:
-        os.environ["PREFECT_API_URL"] = living_report(settings).api_url
-        yield settings
+        # For this process, whose Prefect has read its settings already, and for the plain worker.
+        url = os.environ["PREFECT_API_URL"] = living_report(settings).api_url
+        with temporary_settings(updates={PREFECT_API_URL: url}):
+            yield settings
     finally:
         subprocess.run([sys.executable, "-m", "infra.cli", "down"], check=True)
 
 
 @contextmanager
-def plain_worker(client: SyncPrefectClient) -> Iterator[UUID]:
+def plain_worker(client: SyncPrefectClient, home: Path) -> Iterator[UUID]:
     """A plain process pool, its worker and the empty flow's deployment; yields the deployment's id."""
     with suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=PLAIN_POOL, type="process"))
+    (home / "plain_flow.py").write_text(PLAIN_FLOW, encoding="utf-8")
     deployment = client.create_deployment(
-        flow_id=client.create_flow(empty),
+        flow_id=client.create_flow_from_name("empty"),
         name="plain",
         work_pool_name=PLAIN_POOL,
-        entrypoint="benchmarks.overhead.empty",
-        path=str(REPOSITORY_DIR),
+        entrypoint="plain_flow.py:empty",
+        pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(home)}}],
     )
     environment = {**os.environ, "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("HEADRACE_POLL_S", "1")}
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", PLAIN_POOL]
-    worker = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = home / "worker.log"
+    with log.open("wb") as sink:
+        worker = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT)
     try:
         yield deployment
+    except SystemExit:
+        print(log.read_text(encoding="utf-8", errors="replace")[-3000:], file=sys.stderr)
+        raise
     finally:
         worker.terminate()
         worker.wait(timeout=30)
@@ -145,10 +159,12 @@ def main() -> None:
 def measure(settings: Settings, runs: int) -> dict[str, object]:
     """Run all kinds in turn and return medians, ratios and parts."""
     control = ControlPlane(settings)
+    home = settings.home / "plain"
+    home.mkdir()
     times: dict[str, list[float]] = {"plain": [], "attached": [], "ephemeral": []}
     boots: list[float] = []
     parts: dict[str, list[float]] = {}
-    with get_client(sync_client=True) as client, plain_worker(client) as plain:
+    with get_client(sync_client=True) as client, plain_worker(client, home) as plain:
         probe = client.read_deployment_by_name("probe/empty").id
         for number in range(runs + 1):
             by_kind = {
@@ -156,6 +172,8 @@ def measure(settings: Settings, runs: int) -> dict[str, object]:
                 "attached": once(client, probe, {"options": OWNED}),
                 "ephemeral": once(client, probe, {"options": CLOUD}),
             }
+            told = ", ".join(f"{kind} {took_s(run):.2f} s" for kind, run in by_kind.items())
+            print(f"round {number} of {runs}: {told}", file=sys.stderr)
             if number == 0:
                 continue
             for kind, run in by_kind.items():
