@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 from infra.adapters.clock import SystemClock
 from infra.adapters.objects import open_store
@@ -19,12 +21,20 @@ from infra.documents import load_policy, load_rates, load_sites
 from infra.ports import Clock, ControlStore, ObjectStore
 from infra.settings import Settings
 
+if TYPE_CHECKING:
+    from blocks.control_plane import ControlPlane as ControlPlaneBlock
+
 
 class ControlPlane:
     """What the control plane works with. Made once per process; parts are opened when first used."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, block: ControlPlaneBlock | None = None) -> None:
+        """Make a control plane.
+
+        Args:
+            block: The Prefect block that ``settings`` came from: it knows the store's credentials and the signing key.
+        """
+        self.settings, self._block = settings, block
         self.clock: Clock = SystemClock()
 
     @cached_property
@@ -33,10 +43,14 @@ class ControlPlane:
 
     @cached_property
     def store(self) -> ObjectStore:
+        if self._block is not None:
+            return open_store(**self._block.store.get_arguments())
         return open_store(self.settings.store_url)
 
     @cached_property
     def signer(self) -> PermitSigner:
+        if self._block is not None:
+            return PermitSigner.from_pem(self._block.signing_key.get_private_key_pem())
         return PermitSigner.from_file(self.settings.permit_key_file)
 
     @property
@@ -73,7 +87,17 @@ class ControlPlane:
         return take_snapshot(self.database, self.sites, self.policy, self.priors, site_health, self.clock, datasets)
 
 
+CONTROL_BLOCK = "HEADRACE_CONTROL_BLOCK"
+"""Names the ``ControlPlane`` block that a control worker on another machine than the server's is set up by."""
+
+
 @lru_cache(maxsize=1)
 def control_plane() -> ControlPlane:
-    """The control plane of this process, from its environment."""
-    return ControlPlane(Settings.from_env())
+    """The control plane of this process: from the block that its environment names, else from the environment itself."""
+    name = os.environ.get(CONTROL_BLOCK)
+    if not name:
+        return ControlPlane(Settings.from_env())
+    from blocks.control_plane import ControlPlane as Block
+
+    block = Block.load(name, _sync=True)
+    return ControlPlane(block.get_settings(), block)

@@ -14,6 +14,7 @@ from infra.adapters.signing_keys import (
     load_private_key,
     load_public_key,
     open_document,
+    parse_private_key,
     sign_document,
 )
 from infra.core.canonical import plain
@@ -46,6 +47,15 @@ class PermitSigner:
             InputError: ``KEY_UNREADABLE`` or ``KEY_TOO_OPEN``.
         """
         return cls(load_private_key(path))
+
+    @classmethod
+    def from_pem(cls, pem: bytes, where: str = "signing key") -> PermitSigner:
+        """Read the private key from its PEM.
+
+        Raises:
+            InputError: ``KEY_UNREADABLE``.
+        """
+        return cls(parse_private_key(pem, where))
 
     def sign(self, claims: PermitClaims) -> str:
         """A compact JWS (EdDSA, Ed25519)."""

@@ -75,12 +75,21 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     pem = _read(path)
     if os.stat(path).st_mode & 0o077:
         raise InputError("KEY_TOO_OPEN", "others can read this private key", str(path), f"run: chmod 600 {path}")
+    return parse_private_key(pem, str(path))
+
+
+def parse_private_key(pem: bytes, where: str) -> Ed25519PrivateKey:
+    """Read a private key from its PEM.
+
+    Raises:
+        InputError: ``KEY_UNREADABLE``.
+    """
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as problem:
-        raise _unreadable(path, f"{problem}") from problem
+        raise _unreadable(where, f"{problem}") from problem
     if not isinstance(key, Ed25519PrivateKey):
-        raise _unreadable(path, "the key is not an Ed25519 private key")
+        raise _unreadable(where, "the key is not an Ed25519 private key")
     return key
 
 
@@ -145,7 +154,7 @@ def _read(path: Path) -> bytes:
         raise _unreadable(path, problem.strerror or "cannot be read") from problem
 
 
-def _unreadable(path: Path, problem: str) -> InputError:
+def _unreadable(path: Path | str, problem: str) -> InputError:
     return InputError(
         "KEY_UNREADABLE", problem, str(path), "give a PEM file with an Ed25519 key; `headrace up` makes it"
     )
