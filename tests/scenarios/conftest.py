@@ -16,7 +16,7 @@ from infra.platform.control import living_report
 from infra.settings import Settings
 from tasks.datasets import build
 from tasks.datasets.parquet import land
-from tests.scenarios.world import SITES, World, scenario_environment
+from tests.scenarios.world import World, scenario_environment
 
 DOCUMENTS = 120
 FIRST = "v1"
@@ -45,7 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             assert status == 0, out + err
             assert world.processes() == []
             assert [pid for pid in everything if psutil.pid_exists(pid)] == []
-            assert not [name for name in SITES if list(settings.site_dir(name).glob("leases/*.json"))]
+            assert world.leases_in_use() == []
 
 
 def _up(settings: Settings, environment: dict[str, str]) -> World:

@@ -32,9 +32,7 @@ def _used_permit(world: World) -> tuple[str, dict[str, Any], PermitClaims, str]:
 def _traces(world: World) -> tuple[Any, ...]:
     """Everything that a started run would leave: leases, attempts, lines of the ledger, clusters."""
     notes = [note.permit_id for site in SITES for note in world.notes(site)]
-    clusters = sorted(
-        path.name for site in SITES for path in world.settings.site_dir(site).glob("clusters/*") if path.is_dir()
-    )
+    clusters = sorted(path.name for site in SITES for path in world.settings.site_dir(site).glob("leases/*"))
     return notes, clusters, len(world.ledger.entries()), world.runs.open_attempts()
 
 

@@ -19,8 +19,10 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
+from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.lifecycle import AttemptState
-from infra.ports import AttemptRecord, RunRecord
+from infra.platform.state import read_report
+from infra.ports import AttemptRecord, Lease, RunRecord
 from infra.processes import ProcessIdentity, descendants, marked
 from infra.settings import Settings
 from infra.wiring import ControlPlane
@@ -83,11 +85,12 @@ class World:
         return self.flow_run(flow_run_id).state_name or ""
 
     def finished(self, flow_run_id: str, timeout_s: float = PATIENCE_S) -> FlowRun:
-        """The flow run, once it has ended."""
+        """The flow run, once it has ended; a crash is no end, for the controller starts it again."""
 
         def look() -> FlowRun | None:
             run = self.flow_run(flow_run_id)
-            return run if run.state is not None and run.state.is_final() else None
+            ended = run.state is not None and run.state.is_final() and not run.state.is_crashed()
+            return run if ended else None
 
         return self.until(look, f"flow run {flow_run_id} to end", timeout_s)
 
@@ -134,6 +137,9 @@ class World:
         assert found is not None, f"no run {run_id}"
         return found
 
+    def run_or_none(self, run_id: str) -> RunRecord | None:
+        return self.runs.run(run_id)
+
     def attempt(self, run_id: str, number: int = 1) -> AttemptRecord:
         return {each.attempt: each for each in self.runs.attempts(run_id)}[number]
 
@@ -166,17 +172,22 @@ class World:
         """Attempts that the site works on now."""
         return SiteState(self.settings.site_dir(site)).notes()
 
-    def machines(self, lease_id: str) -> list[int]:
+    def machines(self, lease: Lease) -> list[int]:
         """Processes of the lease's cluster: the simulated cloud's machines and what keeps them."""
-        found = []
-        for process in psutil.process_iter(["pid", "cmdline"]):
-            if any(lease_id in part for part in process.info["cmdline"] or ()):
-                found.append(process.info["pid"])
-        return found
+        directory = LeaseDirectory.of(self.settings.site_dir(lease.site), lease.id)
+        return [identity.pid for identity in directory.running()]
+
+    def leases_in_use(self) -> list[str]:
+        """Leases of all sites for which something still exists."""
+        directories = [each for site in SITES for each in LeaseDirectory.all(self.settings.site_dir(site))]
+        return [each.path.name for each in directories if each.running()]
 
     def pid(self, component: str) -> int:
-        tree = self.json("status")
-        return next(row["pid"] for row in tree["components"] if row["name"] == component)
+        report = read_report(self.settings)
+        assert report is not None
+        process = next(each.process for each in report.components if each.name == component)
+        assert process is not None, f"{component} does not run"
+        return process.pid
 
     def kill(self, pid: int) -> None:
         identity = ProcessIdentity.of(pid)
