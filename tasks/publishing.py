@@ -17,7 +17,7 @@ from data_contracts.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from infra.core.canonical import canonical, run_key
 from infra.core.errors import HeadraceError, InputError, RefusedError, UnavailableError
 from infra.core.inventory import DatasetVersion, TrustZone
-from infra.core.jurisdictions import PUBLIC, countries_of
+from infra.core.jurisdictions import combine
 from infra.core.trust import PermittedDataset
 from infra.core.workload import WorkKind
 from infra.ports import Catalog, ObjectStore
@@ -188,17 +188,11 @@ def inherited(datasets: tuple[PermittedDataset, ...]) -> tuple[tuple[str, ...], 
         RefusedError: ``RESIDENCY_EXCLUDED`` when there is no such place.
     """
     zone = max((dataset.trust_zone for dataset in datasets), key=lambda zone: zone.rank, default=TrustZone.PUBLIC)
-    narrowed = {tuple(sorted(set(dataset.residency))) for dataset in datasets if PUBLIC not in dataset.residency}
-    if not narrowed:
-        return (PUBLIC,), zone
-    if len(narrowed) == 1:
-        return narrowed.pop(), zone
-    allowed = [frozenset().union(*(countries_of(tag) or frozenset() for tag in tags)) for tags in narrowed]
-    common = frozenset.intersection(*allowed)
-    if not common:
+    try:
+        return combine(tuple(dataset.residency for dataset in datasets)), zone
+    except InputError as error:
         names = ", ".join(f"{dataset.name}@{dataset.version}" for dataset in datasets)
-        raise RefusedError("RESIDENCY_EXCLUDED", "no country may hold the result", names, "use other datasets")
-    return tuple(sorted(common)), zone
+        raise RefusedError("RESIDENCY_EXCLUDED", error.problem, names, "use other datasets") from error
 
 
 def _verified(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from infra.commands.shared import handle_errors, print_json
+from infra.adapters.clock import SystemClock
+from infra.commands.shared import handle_errors, prefect_here, print_json
 from infra.core.errors import InputError
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Outcome
@@ -24,6 +26,7 @@ from infra.documents.snapshot import load_snapshot
 from infra.render.answer import decision_answer
 from infra.render.picture import decision_svg
 from infra.render.terminal import decision_view
+from infra.settings import Settings
 
 INFEASIBLE_STATUS = 3
 
@@ -77,11 +80,13 @@ def _on_snapshot(request: Path, snapshot: Path) -> tuple[Snapshot, WorkloadReque
 
 
 def _on_platform(request: Path) -> tuple[Snapshot, WorkloadRequest]:
-    from infra.wiring import control_plane  # opens the platform's parts: only when they are needed
+    # Read before the platform is asked, so that a malformed request is told even while it is down.
+    load_request(request, SystemClock().now())
+    # Without this, Prefect would ask a server of its own, to which every site is down.
+    os.environ.update(prefect_here(Settings.from_env()))
+    from infra.wiring import control_plane  # opens the platform's parts, Prefect among them
 
     control = control_plane()
-    # Read before the platform is asked, so that a malformed request is told even while it is down.
-    load_request(request, control.clock.now())
     world = control.snapshot()
 
     def newest(name: str) -> str | None:

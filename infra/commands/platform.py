@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from infra.commands.shared import prefect_here
 from infra.core.errors import InputError
 from infra.settings import Settings
 
@@ -77,13 +78,8 @@ def down(as_json: JsonOption = False) -> None:
 
 def env() -> None:
     """Print shell lines that point `prefect` and other clients here: eval "$(headrace env)"."""
-    from infra.platform.components import prefect_environment
-    from infra.platform.control import living_report
-
     settings = Settings.from_env()
-    port = int(living_report(settings).ui_url.rpartition(":")[2])
-    variables = {"HEADRACE_HOME": str(settings.home), **prefect_environment(settings.prefect_dir, port)}
-    for name, value in variables.items():
+    for name, value in {"HEADRACE_HOME": str(settings.home), **prefect_here(settings)}.items():
         print(f"export {name}='{value}'")
 
 

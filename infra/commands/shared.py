@@ -11,6 +11,7 @@ import typer
 
 from infra.core.errors import HeadraceError
 from infra.render.answer import error_answer
+from infra.settings import Settings
 
 
 @contextmanager
@@ -34,3 +35,16 @@ def handle_errors(as_json: bool = False) -> Iterator[None]:
 def print_json(value: Any) -> None:
     """Print plain values as JSON that people can read too, keys in their order."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def prefect_here(settings: Settings) -> dict[str, str]:
+    """Variables that point Prefect at the running platform, to be set before Prefect is first imported.
+
+    Raises:
+        UnavailableError: ``NOT_UP``.
+    """
+    from infra.platform.components import prefect_environment
+    from infra.platform.control import living_report
+
+    port = int(living_report(settings).ui_url.rpartition(":")[2])
+    return prefect_environment(settings.prefect_dir, port)

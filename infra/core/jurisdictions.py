@@ -81,3 +81,28 @@ def permits(tags: tuple[str, ...], country: str) -> bool:
     """
     allowed = [countries_of(tag) for tag in tags]
     return any(countries is None or country in countries for countries in allowed)
+
+
+def combine(tag_lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """Residency of something made from several datasets: only where each of them may be.
+
+    Lists that allow everything add nothing; equal lists keep their names; otherwise the common countries are named.
+
+    Raises:
+        InputError: ``NO_COMMON_RESIDENCY`` when no country is allowed by all.
+    """
+    narrow = sorted({tuple(sorted(tags)) for tags in tag_lists if PUBLIC not in tags})
+    if not narrow:
+        return (PUBLIC,)
+    if len(narrow) == 1:
+        return narrow[0]
+    allowed = [frozenset().union(*(countries_of(tag) or frozenset() for tag in tags)) for tags in narrow]
+    common = frozenset.intersection(*allowed)
+    if not common:
+        raise InputError(
+            "NO_COMMON_RESIDENCY",
+            "no country may hold all of it",
+            "residency " + " and ".join("+".join(tags) for tags in narrow),
+            "do not combine these datasets",
+        )
+    return tuple(sorted(common))

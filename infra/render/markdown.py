@@ -40,7 +40,7 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
         lines.append("")
     lines += ["### Candidates", "", *_table(_COLUMNS, [_cells(each, decision, now_at) for each in decision.candidates])]
     if any(candidate.reasons for candidate in decision.candidates):
-        lines += ["", "### Why not the others", "", *_reasons(decision, now_at)]
+        lines += ["", "### Why not", "", *_reasons(decision, now_at)]
     planned = [candidate for candidate in decision.candidates if candidate.start_at is not None]
     if planned:
         lines += ["", "### Expected cost by part", "", *_table(_PARTS, [_costs(candidate) for candidate in planned])]
