@@ -1,6 +1,6 @@
 """A standing Dask cluster as a cluster provider: a lease gets some of its workers for itself.
 
-``python -m infra.adapters.clusters_attached --site SITE --devices N --state-dir DIR`` runs the cluster. The provider
+``python -m infra.adapters.local_cloud.serve --site SITE --devices N --state-dir DIR`` runs the cluster. The provider
 only hands its workers out, in milliseconds: a claim file for each worker says which lease has it, and claims are
 taken and dropped under a lock file that the operating system frees when its holder dies. Every lease gets workers in
 fresh processes: closing one ends the processes of its workers, with whatever an aborted run left behind in them, and
@@ -11,7 +11,6 @@ apart is that no worker is in two leases.
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import os
 import sys
@@ -31,7 +30,7 @@ from infra.adapters.local_cloud.records import (
     read_json,
     write_json,
 )
-from infra.core.errors import HeadraceError, InputError, UnavailableError
+from infra.core.errors import InputError, UnavailableError
 from infra.core.inventory import Offer, Site
 from infra.ports import ClusterAddress, Lease
 
@@ -224,34 +223,8 @@ def standing_cluster_command(
     site: str, devices: int, state_dir: Path, preload: tuple[str, ...] = ()
 ) -> tuple[list[str], dict[str, str]]:
     """Command and environment of the process that runs a site's standing cluster. It ends with its parent."""
-    command = [sys.executable, "-m", "infra.adapters.clusters_attached", "--site", site, "--devices", str(devices)]
+    command = [sys.executable, "-m", "infra.adapters.local_cloud.serve", "--site", site, "--devices", str(devices)]
     command += ["--state-dir", str(Path(state_dir).absolute())]
     for module in preload:
         command += ["--preload", module]
     return command, machine_environment(state_dir)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run a site's standing cluster in this process until it is told to end or its parent is gone."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--site", required=True)
-    parser.add_argument("--devices", required=True, type=int)
-    parser.add_argument("--state-dir", required=True, type=Path)
-    parser.add_argument("--preload", action="append", default=[], help="a module that workers have imported already")
-    options = parser.parse_args(arguments)
-    # Whatever secrets were inherited, machines do not see them; and it precedes the imports that read some of it.
-    environment = machine_environment(options.state_dir)
-    os.environ.clear()
-    os.environ.update(environment)
-    from infra.adapters.local_cloud.standing import run_standing_cluster
-
-    try:
-        run_standing_cluster(options.site, options.devices, options.state_dir, tuple(options.preload))
-    except HeadraceError as error:
-        print(error, file=sys.stderr)
-        return error.exit_status
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

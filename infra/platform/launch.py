@@ -27,7 +27,7 @@ _EARLY_IMPORTS = {
         "infra.wiring",
     ),
     "infra.platform.setup": ("infra.platform.pools", "blocks", "infra.platform.deployments", "prefect.cli.deploy"),
-    "infra.adapters.clusters_attached": ("distributed", "pandas", "pyarrow.parquet", "torch"),
+    "infra.adapters.local_cloud.serve": ("distributed", "pandas", "pyarrow.parquet", "torch"),
 }
 
 

@@ -16,13 +16,13 @@ import pytest
 from infra.adapters.clusters_attached import (
     AttachedCluster,
     claims,
-    main,
     standing_cluster,
     standing_cluster_command,
 )
 from infra.adapters.local_cloud.environment import machine_environment
 from infra.adapters.local_cloud.machine import machine_is_ready
 from infra.adapters.local_cloud.records import read_json
+from infra.adapters.local_cloud.serve import main
 from infra.core.errors import UnavailableError
 from infra.worker.reaper import ReapReason, reap
 from tests.integration.clusters_support import (
@@ -149,7 +149,7 @@ def test_processes_that_open_at_once_never_share_a_worker(state_dir: Path) -> No
         "from infra.adapters.clusters_attached import AttachedCluster\n"
         "from infra.core.errors import UnavailableError\n"
         "from tests.integration.clusters_support import lease, offer, site\n"
-        "provider = AttachedCluster(Path(sys.argv[1]), start_timeout_s=0.5)\n"
+        "provider = AttachedCluster(Path(sys.argv[1]), start_timeout_s=4)\n"
         "try:\n"
         "    print(*provider.open(lease(sys.argv[2]), offer(), site()).workers, flush=True)\n"
         "except UnavailableError as error:\n"
