@@ -6,6 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.parse
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from infra.platform.probes import ask
 from infra.settings import Settings
 
 _POLL_S = 0.5
+_BUSY_TRIES, _BUSY_S = 5, 2.0
+"""How often, and how long apart, a server that is too busy (503) is asked."""
 _FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -62,7 +65,8 @@ def start_run(settings: Settings, deployment: str, parameters: dict[str, Any]) -
     quoted = "/".join(urllib.parse.quote(part, safe="") for part in deployment.split("/", 1))
     found = _call(f"{report.api_url}/deployments/name/{quoted}", None, deployment)
     merged = _merge(found.get("parameters") or {}, parameters)
-    body = {"parameters": merged, "state": {"type": "SCHEDULED"}}
+    # The key makes asking again safe: the same flow run is answered.
+    body = {"parameters": merged, "state": {"type": "SCHEDULED"}, "idempotency_key": str(uuid.uuid4())}
     run = _call(f"{report.api_url}/deployments/{found['id']}/create_flow_run", body, deployment)
     return _told(run, report.ui_url)
 
@@ -103,10 +107,14 @@ def _merge(below: Any, above: Any) -> Any:
     return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
 
 
-def _call(url: str, body: Any, where: str) -> Any:
+def _call(url: str, body: Any, where: str, tries: int = _BUSY_TRIES) -> Any:
     try:
         return ask(url, body, timeout_s=30.0)
     except urllib.error.HTTPError as error:
+        if error.code == 503 and tries > 1:
+            # The server's database was locked by another writer for too long.
+            time.sleep(_BUSY_S)
+            return _call(url, body, where, tries - 1)
         if error.code == 404:
             raise InputError(
                 "UNKNOWN_DEPLOYMENT", "not found", where, "`prefect deployment ls` shows what there is"
