@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.core.workload import WorkKind
-from tasks.documents import changed_documents
 from tasks.entry import entry_flow
 from tasks.options import DatasetChoice, EmbeddingChoices, PlacementOptions
-from tasks.running import check_contract, run_placed, started_at
+from tasks.refreshing import refresh_table
+from tasks.running import check_contract, started_at
 
 
 @entry_flow("embedding-refresh", flow_run_name="embedding {dataset.name}@{dataset.version} for {options.tenant}")
@@ -25,7 +24,4 @@ def embedding_refresh(
         embedding: The table and the batch size.
     """
     data = check_contract(dataset)
-    changes = changed_documents(data.ref, embedding.table)
-    refs = tuple(ref for _, ref in changes.roles)
-    request = options.request(WorkKind.EMBEDDING_REFRESH, refs, changes.count, started_at())
-    return run_placed(request, changes.roles, embedding.parameters(), embedding.table).as_dict()
+    return refresh_table(data, options, embedding, started_at()).as_dict()

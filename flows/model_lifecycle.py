@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from infra.core.workload import WorkKind
-from tasks.documents import changed_documents
 from tasks.entry import entry_flow
-from tasks.models import find_model, promote_if_better, published_model
+from tasks.models import find_model, has_champion, promote_if_better, published_model
 from tasks.options import (
     DatasetChoice,
     EmbeddingChoices,
@@ -16,6 +15,7 @@ from tasks.options import (
     PlacementOptions,
     TrainingChoices,
 )
+from tasks.refreshing import refresh_table
 from tasks.running import check_contract, run_placed, started_at
 
 
@@ -49,15 +49,11 @@ def model_lifecycle(
     evaluated = run_placed(request, scored, evaluation.parameters(), evaluation.report, "evaluate")
     promoted = promote_if_better(trained, evaluated)
 
-    changes = changed_documents(texts.ref, embedding.table)
-    request = options.request(
-        WorkKind.EMBEDDING_REFRESH, tuple(ref for _, ref in changes.roles), changes.count, begun_at
-    )
-    embedded = run_placed(request, changes.roles, embedding.parameters(), embedding.table, "embed")
+    embedded = refresh_table(texts, options, embedding, begun_at, "embed")
+    stages = {"train": trained, "evaluate": evaluated, "embed": embedded}
+    if promoted or has_champion(training.model):
+        served = (("data", data.ref), *find_model(DatasetChoice(name=training.model, version="champion")))
+        request = options.request(WorkKind.BATCH_INFERENCE, tuple(ref for _, ref in served), data.rows, begun_at)
+        stages["infer"] = run_placed(request, served, inference.parameters(), inference.predictions, "infer")
 
-    served = (("data", data.ref), *find_model(DatasetChoice(name=training.model, version="champion")))
-    request = options.request(WorkKind.BATCH_INFERENCE, tuple(ref for _, ref in served), data.rows, begun_at)
-    inferred = run_placed(request, served, inference.parameters(), inference.predictions, "infer")
-
-    stages = {"train": trained, "evaluate": evaluated, "embed": embedded, "infer": inferred}
     return {"promoted": promoted, **{stage: result.as_dict() for stage, result in stages.items()}}

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError, Pause
-from prefect.states import Completed, Failed, Scheduled, State
+from prefect.states import Cancelled, Completed, Failed, Scheduled, State
 
 from infra.core.errors import HeadraceError, InputError
 
@@ -46,6 +46,7 @@ class EndedError(HeadraceError):
 
     def __init__(self, title: str, code: str, problem: str, where: str, remedy: str = "") -> None:
         self.title = title
+        self.cancelled = code == "CANCELLED"
         super().__init__(code, problem, where, remedy)
 
 
@@ -68,7 +69,9 @@ def entry_flow(name: str, flow_run_name: str) -> Callable[[Callable[P, R]], Any]
             except AlreadyHandledError as handled:
                 return Completed(name="Skipped", message=str(handled))
             except EndedError as ended:
-                return Failed(name=ended.title, message=str(ended))
+                return (
+                    Cancelled(message=str(ended)) if ended.cancelled else Failed(name=ended.title, message=str(ended))
+                )
             except HeadraceError as error:
                 get_run_logger().error("%s", error)
                 return Failed(name="Refused" if error.exit_status == 2 else "Failed", message=str(error))

@@ -35,6 +35,11 @@ def find_model(choice: DatasetChoice, with_champion: bool = False) -> Roles:
     return roles
 
 
+def has_champion(name: str) -> bool:
+    """Whether some version of the model was ever promoted."""
+    return champion(control_plane().store, name) is not None
+
+
 def published_model(trained: RunResult) -> DatasetChoice:
     """The model that a training published."""
     assert trained.published is not None, "a training publishes a model"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from infra.core.canonical import digest
 from infra.core.errors import RefusedError
 from infra.core.inventory import TrustZone
 from infra.core.jurisdictions import permits
 from infra.core.metering import SiteReport
 from infra.core.workload import WorkKind
 from infra.ports import AttemptRecord, Publication
+from infra.processes import locked
 from infra.wiring import ControlPlane
 from tasks.placement import RunPlan
 from tasks.publishing import Destination, Prepared, complete, inherited, prepare, result_version
-from tasks.vector_tables import tables_of
+from tasks.vector_tables import Tables, tables_of
 
 
 def publish_result(
@@ -33,7 +35,22 @@ def publish_result(
         residency=residency,
         trust_zone=trust_zone,
     )
-    tables = tables_of(control.store) if kind is WorkKind.EMBEDDING_REFRESH else None
+    if kind is not WorkKind.EMBEDDING_REFRESH:
+        return _publish(control, plan, attempt, report, destination, None)
+    # One refresh of a table at a time, or one could pass the fence on a state of the table that another one ends.
+    with locked(control.settings.run_dir / f"publishing-{digest(destination.name)[:16]}.lock"):
+        return _publish(control, plan, attempt, report, destination, tables_of(control.store))
+
+
+def _publish(
+    control: ControlPlane,
+    plan: RunPlan,
+    attempt: AttemptRecord,
+    report: SiteReport,
+    destination: Destination,
+    tables: Tables | None,
+) -> tuple[Publication, Prepared]:
+    kind = plan.request.kind
     prepared = prepare(
         control.store, kind, plan.run_id, attempt.attempt, report.result_manifest_sha256, destination, tables
     )

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-from prefect import get_run_logger, runtime, task
-from prefect.client.orchestration import get_client
-from prefect.deployments import run_deployment
+from prefect import runtime, task
 
 from data_contracts.layout import site_prefix
-from infra.adapters.reports import read_refusal
-from infra.core.canonical import digest, plain
-from infra.core.errors import HeadraceError
+from infra.core.canonical import plain
+from infra.core.errors import ConflictError, HeadraceError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportOutcome, SiteReport
 from infra.core.placement.decision import Outcome
@@ -23,22 +18,16 @@ from infra.core.workload import DatasetRef, WorkloadRequest
 from infra.ports import AttemptRecord, Publication
 from infra.wiring import ControlPlane, control_plane
 from tasks import artifacts
-from tasks.attempts import closing_report, conclude, deciding_snapshot, end_run, settle
+from tasks.attempts import conclude, end_run, settle
 from tasks.contracts import CheckedVersion, Quarantined, check_version
 from tasks.datasets.reading import load_manifest
+from tasks.dispatching import await_report, dispatch
 from tasks.entry import AlreadyHandledError, EndedError, WaitUntilError, flow_run_id
 from tasks.options import DatasetChoice
-from tasks.placement import Placement, RunPlan, open_run, place, site_work
+from tasks.placement import Placement, RunPlan, open_run, place
 from tasks.publication import publish_result
 
 MOST_ATTEMPTS = 4
-POLL_S = 0.2
-"""Time between two looks for the site's closing report."""
-API_LOOK_S = 2.0
-"""Time between two looks at the site's flow run, in case that no report ever comes."""
-REPORT_GRACE_S = 20.0
-"""How long the closing report may come after the site's flow run has ended."""
-
 _TRIED_AGAIN = (ReportOutcome.FINISHED, ReportOutcome.LOST, ReportOutcome.CAPPED, ReportOutcome.EXPIRED)
 """Ends after which the run goes on: with its result, or with another attempt from the last checkpoint."""
 
@@ -57,6 +46,10 @@ class RunResult:
     def as_dict(self) -> dict[str, Any]:
         values = plain(self)
         return {**values, "charged_usd": usd(self.charged_micro)}
+
+
+class TableMovedError(Exception):
+    """Another refresh of the same table was published in between; this one has to start from what that one made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +119,7 @@ def run_placed(
     Raises:
         WaitUntilError: The run has to wait; the flow must leave.
         EndedError: The run ended without a result.
+        TableMovedError: The attempt is paid and unpublished; call again with the table's present state.
     """
     control = control_plane()
     parent = str(flow_run_id())
@@ -177,85 +171,23 @@ def place_run(plan: RunPlan) -> Placement:
 def _advance(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> None:
     """Take the attempt through all steps that it still has to take."""
     if attempt.state is AttemptState.RESERVED:
-        dispatched = _dispatch(control, plan, attempt)
+        dispatched = dispatch(control, plan, attempt)
         if dispatched is None:
             settle(control, conclude(control, attempt, None, 0).attempt, None)
             return
         attempt = dispatched
-    report = _await_report(control, attempt)
+    report = await_report(control, attempt)
     attempt = conclude(control, attempt, report, plan.request.units).attempt
     if attempt.state is AttemptState.FINISHED and report is not None:
-        publish(plan, attempt, report)
+        try:
+            publish(plan, attempt, report)
+        except ConflictError as error:
+            if error.code != "TABLE_MOVED":
+                raise
+            settle_attempt(plan, attempt, report)
+            raise TableMovedError(str(error)) from None
     settle_attempt(plan, attempt, report)
     _stop_if_hopeless(plan, report)
-
-
-def _dispatch(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> AttemptRecord | None:
-    """Create the site's flow run, linked to this one. Creating it twice gives the same flow run.
-
-    Returns:
-        ``None`` when the work is not what was permitted any more, because the flow was started again after its data
-        or model had changed: this attempt never ran, and the run is to be placed anew.
-    """
-    work = site_work(control, plan, attempt.attempt, attempt.site, deciding_snapshot(control, attempt))
-    if digest(work) != attempt.permit.work_sha256:
-        return None
-    child = run_deployment(
-        f"site-run/{attempt.site}",
-        parameters={"permit": control.signer.sign(attempt.permit), "work": plain(work)},
-        timeout=0,
-        idempotency_key=attempt.permit.id,
-        flow_run_name=f"{plan.request.kind}-{plan.run_id[:8]}-a{attempt.attempt}",
-    )
-    get_run_logger().info("attempt %d runs at %s as flow run %s", attempt.attempt, attempt.site, child.id)
-    dispatched = control.database.runs.update_attempt(
-        plan.run_id, attempt.attempt, AttemptState.DISPATCHED, child_run_id=str(child.id)
-    )
-    artifacts.site_link(dispatched)
-    return dispatched
-
-
-def _await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | None:
-    """Wait for the site's closing report; ``None`` when the site's flow run or the permit ended without one."""
-    ended_at, look_at = None, 0.0
-    while True:
-        report = closing_report(control, attempt)
-        if report is not None:
-            return report
-        now_at = control.clock.now()
-        if now_at >= look_at and ended_at is None:
-            look_at = now_at + API_LOOK_S
-            ended_at = now_at if _child_ended(attempt) else None
-        if ended_at is not None:
-            _require_not_refused(control, attempt)
-        if (ended_at is not None and now_at - ended_at > REPORT_GRACE_S) or now_at > attempt.permit.expires_at:
-            return None
-        time.sleep(POLL_S)
-
-
-def _require_not_refused(control: ControlPlane, attempt: AttemptRecord) -> None:
-    """End the run when its site would not start it; the attempt has used nothing.
-
-    Raises:
-        EndedError: With the site's own code.
-    """
-    refusal = read_refusal(control.store, control.trusted_keys, attempt.site, attempt.child_run_id or "")
-    if refusal is not None:
-        settle(control, conclude(control, attempt, None, 0).attempt, None)
-        end_run(control, attempt.run_id, RunState.FAILED, f"{refusal.code}: {refusal.message}")
-        raise EndedError("Refused", refusal.code, refusal.message, f"site {attempt.site}, run {attempt.run_id}")
-
-
-def _child_ended(attempt: AttemptRecord) -> bool:
-    """Whether the site's flow run is in a final state; an API that does not answer says nothing."""
-    if attempt.child_run_id is None:
-        return False
-    try:
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(attempt.child_run_id).state
-    except httpx.HTTPError:
-        return False
-    return state is not None and state.is_final()
 
 
 @task(name="publish", persist_result=False)

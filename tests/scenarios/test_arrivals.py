@@ -81,3 +81,15 @@ def test_broken_data_is_quarantined_with_its_rows_and_trains_nothing(world: Worl
         assert world.control.store.list(f"quarantine/mnist5k/{version}")
         assert not world.control.store.list(f"landing/mnist5k/{version}")
     assert world.run_or_none(truncated) is None
+
+
+def test_two_versions_that_arrive_together_are_both_published_one_after_the_other(world: World) -> None:
+    documents = build("api-docs", limit=120)
+    for version, seed in (("v4", 4), ("v5", 5)):
+        _land(world, "api-docs", version, changed_docs(documents, seed=seed).frame)
+    runs = [world.arrival_run(DOCS, version) for version in ("v4", "v5")]
+    for run_id in runs:
+        world.ended(run_id)
+        assert world.run(run_id).state is RunState.PUBLISHED
+        assert world.settled(run_id)
+        assert world.replays(run_id)

@@ -1,0 +1,116 @@
+"""Sends an attempt to its site and waits for what the site says: the entry flow's side of a site run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.deployments import run_deployment
+
+from infra.adapters.reports import read_refusal
+from infra.core.canonical import digest, plain
+from infra.core.errors import UnavailableError
+from infra.core.lifecycle import AttemptState, RunState
+from infra.core.metering import SiteReport
+from infra.ports import AttemptRecord
+from infra.wiring import ControlPlane
+from tasks import artifacts
+from tasks.attempts import closing_report, conclude, deciding_snapshot, end_run, settle
+from tasks.entry import EndedError
+from tasks.placement import RunPlan, site_work
+
+POLL_S = 0.2
+"""Time between two looks for the site's closing report."""
+API_LOOK_S = 2.0
+"""Time between two looks at the site's flow run, in case that no report ever comes."""
+API_PATIENCE_S = 120.0
+"""How long a site's flow run is tried to be created while the API does not answer."""
+REPORT_GRACE_S = 20.0
+"""How long the closing report may come after the site's flow run has ended."""
+
+
+def dispatch(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> AttemptRecord | None:
+    """Create the site's flow run, linked to this one. Creating it twice gives the same flow run.
+
+    Returns:
+        ``None`` when the work is not what was permitted any more, because the flow was started again after its data
+        or model had changed: this attempt never ran, and the run is to be placed anew.
+    """
+    work = site_work(control, plan, attempt.attempt, attempt.site, deciding_snapshot(control, attempt))
+    if digest(work) != attempt.permit.work_sha256:
+        return None
+    name = f"{plan.request.kind}-{plan.run_id[:8]}-a{attempt.attempt}"
+    parameters = {"permit": control.signer.sign(attempt.permit), "work": plain(work)}
+    child_id = _create_child(attempt, name, parameters)
+    get_run_logger().info("attempt %d runs at %s as flow run %s", attempt.attempt, attempt.site, child_id)
+    dispatched = control.database.runs.update_attempt(
+        plan.run_id, attempt.attempt, AttemptState.DISPATCHED, child_run_id=child_id
+    )
+    artifacts.site_link(dispatched)
+    return dispatched
+
+
+def _create_child(attempt: AttemptRecord, name: str, parameters: dict[str, Any]) -> str:
+    """Create the site's flow run; patient while the API is away, for the same key gives the same flow run."""
+    ends_at = time.monotonic() + API_PATIENCE_S
+    while True:
+        try:
+            child = run_deployment(
+                f"site-run/{attempt.site}",
+                parameters=parameters,
+                timeout=0,
+                idempotency_key=attempt.permit.id,
+                flow_run_name=name,
+            )
+        except httpx.TransportError as problem:
+            if time.monotonic() > ends_at:
+                raise UnavailableError("API_AWAY", str(problem), "Prefect API", "see `headrace status`") from problem
+            time.sleep(API_LOOK_S)
+        else:
+            return str(child.id)  # type: ignore[union-attr]
+
+
+def await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | None:
+    """Wait for the site's closing report; ``None`` when the site's flow run or the permit ended without one."""
+    ended_at, look_at = None, 0.0
+    while True:
+        report = closing_report(control, attempt)
+        if report is not None:
+            return report
+        now_at = control.clock.now()
+        if now_at >= look_at and ended_at is None:
+            look_at = now_at + API_LOOK_S
+            ended_at = now_at if _child_ended(attempt) else None
+        if ended_at is not None:
+            _require_not_refused(control, attempt)
+        if (ended_at is not None and now_at - ended_at > REPORT_GRACE_S) or now_at > attempt.permit.expires_at:
+            return None
+        time.sleep(POLL_S)
+
+
+def _require_not_refused(control: ControlPlane, attempt: AttemptRecord) -> None:
+    """End the run when its site would not start it; the attempt has used nothing.
+
+    Raises:
+        EndedError: With the site's own code.
+    """
+    refusal = read_refusal(control.store, control.trusted_keys, attempt.site, attempt.child_run_id or "")
+    if refusal is not None:
+        settle(control, conclude(control, attempt, None, 0).attempt, None)
+        end_run(control, attempt.run_id, RunState.FAILED, f"{refusal.code}: {refusal.message}")
+        raise EndedError("Refused", refusal.code, refusal.message, f"site {attempt.site}, run {attempt.run_id}")
+
+
+def _child_ended(attempt: AttemptRecord) -> bool:
+    """Whether the site's flow run is in a final state; an API that does not answer says nothing."""
+    if attempt.child_run_id is None:
+        return False
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(attempt.child_run_id).state
+    except httpx.HTTPError:
+        return False
+    return state is not None and state.is_final()
