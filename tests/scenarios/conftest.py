@@ -16,7 +16,7 @@ from infra.platform.control import living_report
 from infra.settings import Settings
 from tasks.datasets import build
 from tasks.datasets.parquet import land
-from tests.scenarios.world import World, scenario_environment
+from tests.scenarios.world import Home, World, scenario_environment
 
 DOCUMENTS = 120
 FIRST = "v1"
@@ -30,31 +30,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     reused = os.environ.get(REUSED_HOME)
     home = Path(reused) if reused else tmp_path_factory.mktemp("scenarios") / "home"
     environment = scenario_environment(home)
-    settings = Settings.from_env(environment)
-    everything: list[int] = []
+    platform = Home(Settings.from_env(environment), environment)
     try:
-        world = _up(settings, environment)
+        world = _up(platform)
         _fill(world)
         yield world
-        everything = world.processes()
     finally:
+        everything = platform.processes()
         if not reused:
-            world = World(settings, environment, None)  # type: ignore[arg-type]
-            everything += world.processes()
-            status, out, err = world.cli("down")
+            status, out, err = platform.cli("down")
             assert status == 0, out + err
-            assert world.processes() == []
+            assert platform.processes() == []
             assert [pid for pid in everything if psutil.pid_exists(pid)] == []
-            assert world.leases_in_use() == []
+            assert platform.leases_in_use() == []
 
 
-def _up(settings: Settings, environment: dict[str, str]) -> World:
-    status, out, err = World(settings, environment, None).cli("up")  # type: ignore[arg-type]
+def _up(platform: Home) -> World:
+    status, out, err = platform.cli("up")
     assert status == 0, out + err
-    with temporary_settings(updates={PREFECT_API_URL: living_report(settings).api_url}):
+    with temporary_settings(updates={PREFECT_API_URL: living_report(platform.settings).api_url}):
         client = get_client(sync_client=True)
     client.__enter__()
-    return World(settings, environment, client)
+    return World(platform.settings, platform.environment, client)
 
 
 def _fill(world: World) -> None:

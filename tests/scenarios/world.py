@@ -34,19 +34,11 @@ PATIENCE_S = 120.0
 SITES = ("onprem-fra", "cloud-eu-central", "cloud-us-east")
 
 
-class World:
-    """A platform that is up, seen as its user, its operator and its attacker see it.
+class Home:
+    """A platform's directory and its command line, whether it is up or not."""
 
-    Args:
-        client: A client of the platform's Prefect API.
-    """
-
-    def __init__(self, settings: Settings, environment: dict[str, str], client: SyncPrefectClient) -> None:
-        self.settings, self.environment, self.client = settings, environment, client
-        self.control = ControlPlane(settings)
-        self.runs, self.ledger = self.control.database.runs, self.control.database.ledger
-
-    # ------------------------------------------------------------------ a user
+    def __init__(self, settings: Settings, environment: dict[str, str]) -> None:
+        self.settings, self.environment = settings, environment
 
     def cli(self, *arguments: str) -> tuple[int, str, str]:
         """``headrace …``: exit status, output, errors."""
@@ -59,6 +51,31 @@ class World:
             check=False,
         )
         return done.returncode, done.stdout, done.stderr
+
+    def leases_in_use(self) -> list[str]:
+        """Leases of all sites for which something still exists."""
+        directories = [each for site in SITES for each in LeaseDirectory.all(self.settings.site_dir(site))]
+        return [each.path.name for each in directories if each.running()]
+
+    def processes(self) -> list[int]:
+        """Everything that carries this platform's mark."""
+        file = self.settings.home / "platform-id"
+        return sorted(each.pid for each in marked(file.read_text().strip())) if file.exists() else []
+
+
+class World(Home):
+    """A platform that is up, seen as its user, its operator and its attacker see it.
+
+    Args:
+        client: A client of the platform's Prefect API.
+    """
+
+    def __init__(self, settings: Settings, environment: dict[str, str], client: SyncPrefectClient) -> None:
+        super().__init__(settings, environment)
+        self.client, self.control = client, ControlPlane(settings)
+        self.runs, self.ledger = self.control.database.runs, self.control.database.ledger
+
+    # ------------------------------------------------------------------ a user
 
     def json(self, *arguments: str, status: int = 0) -> Any:
         """What ``headrace … --json`` prints."""
@@ -177,11 +194,6 @@ class World:
         directory = LeaseDirectory.of(self.settings.site_dir(lease.site), lease.id)
         return [identity.pid for identity in directory.running()]
 
-    def leases_in_use(self) -> list[str]:
-        """Leases of all sites for which something still exists."""
-        directories = [each for site in SITES for each in LeaseDirectory.all(self.settings.site_dir(site))]
-        return [each.path.name for each in directories if each.running()]
-
     def pid(self, component: str) -> int:
         report = read_report(self.settings)
         assert report is not None
@@ -205,11 +217,6 @@ class World:
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return found
-
-    def processes(self) -> list[int]:
-        """Everything that carries this platform's mark."""
-        file = self.settings.home / "platform-id"
-        return sorted(each.pid for each in marked(file.read_text().strip())) if file.exists() else []
 
 
 def scenario_environment(home: Path) -> dict[str, str]:
