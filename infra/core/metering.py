@@ -142,7 +142,7 @@ def cap_reached_at(price: Price | None, devices: int, started_at: float, cap_mic
     while True:
         until_at = price.next_change_at(at)
         micro_per_s = price.micro_per_hour * price.factor_at(at) * devices / SECONDS_PER_HOUR
-        if micro_per_s * (until_at - at) >= left:
+        if micro_per_s > 0 and micro_per_s * (until_at - at) >= left:
             return at + left / micro_per_s
         if math.isinf(until_at):
             return math.inf
