@@ -15,7 +15,7 @@ from infra.documents import decision_from_json
 from infra.ports import AttemptRecord, Publication
 from infra.render.markdown import decision_markdown
 from infra.render.picture import decision_svg
-from infra.render.prose import changes_text, span
+from infra.render.prose import SIMULATED, changes_text, span
 from infra.wiring import ControlPlane
 from tasks.contracts import Quarantined
 from tasks.informing import informs
@@ -86,8 +86,10 @@ def settlement(control: ControlPlane, run_id: str, attempt: AttemptRecord) -> No
     estimated = chosen.cost if chosen is not None else CostParts()
     charged = attempt.charged or CostParts()
     how = "expired without a report" if attempt.state is AttemptState.EXPIRED else "settled"
-    rows = [f"### Attempt {attempt.attempt} at {attempt.site}: {how}", "", "| part | estimated | charged |"]
-    rows.append("| --- | ---: | ---: |")
+    rows = [f"### Attempt {attempt.attempt} at {attempt.site}: {how}", ""]
+    if control.site(attempt.site).simulated:
+        rows += [f"> {SIMULATED}", ""]
+    rows += ["| part | estimated | charged |", "| --- | ---: | ---: |"]
     for part in _PARTS:
         label = part.removesuffix("_micro")
         rows.append(f"| {label} | {usd(getattr(estimated, part))} | {usd(getattr(charged, part))} |")

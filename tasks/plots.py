@@ -44,13 +44,17 @@ def _line(axes: Any, epochs: list[dict[str, float]]) -> None:
 
 def _heat_map(axes: Any, counts: list[list[int]]) -> None:
     axes.imshow(counts, cmap="Blues")
+    darkest = max(map(max, counts))
     for row, line in enumerate(counts):
         for column, count in enumerate(line):
             if count:
-                axes.text(column, row, str(count), ha="center", va="center", fontsize=6)
-    axes.set(xlabel="predicted", ylabel="true", title="Confusion on held-out rows")
+                colour = "white" if count > darkest / 2 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
+    labels = range(len(counts))
+    axes.set(xticks=labels, yticks=labels, xlabel="predicted", ylabel="true", title="Confusion on held-out rows")
 
 
 def _bars(axes: Any, counts: list[int]) -> None:
-    axes.bar(range(len(counts)), counts)
-    axes.set(xlabel="label", ylabel="rows", title="Predictions by label")
+    labels = range(len(counts))
+    axes.bar(labels, counts)
+    axes.set(xticks=labels, xlabel="label", ylabel="rows", title="Predictions by label")
