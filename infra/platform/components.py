@@ -167,7 +167,7 @@ def _worker(settings: Settings, pool: str, title: str, environment: Mapping[str,
 
 def _server(settings: Settings, base: Mapping[str, str], port: int, database_url: str | None) -> Component:
     """The Prefect server as ``prefect server start`` runs it, without the command line's own second of imports."""
-    command = (sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app")
+    command = (sys.executable, "-m", "uvicorn", "--factory", "infra.platform.prefect_server:create_app")
     options = ("--host", "127.0.0.1", "--port", str(port), "--timeout-keep-alive", "5", "--log-level", "warning")
     return Component(
         name="server",

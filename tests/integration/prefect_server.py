@@ -168,7 +168,7 @@ def running_server(home: Path) -> Iterator[PrefectServer]:
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT__SERVER_FINAL": "1",
     }
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "infra.platform.prefect_server:create_app"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     process = start_logged(tied(command), environment, home / "server.log")
     server = PrefectServer(home, api_url, [process])
