@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,8 +126,7 @@ class Driver:
         if not records:
             state = run.state
             outcome = (state.name if state is not None else "unknown").lower()
-            message = (state.message or "") if state is not None else ""
-            return Row(name, outcome, None, None, [], None, None, None, None, message, flow_run_id)
+            return Row(name, outcome, None, None, [], None, None, None, None, _told(run), flow_run_id)
         first, last = (decision_from_json(records[index].decision_json) for index in (0, -1))
         attempts = [attempt for attempt in runs.attempts(flow_run_id) if attempt.charged is not None]
         publication = runs.publication(flow_run_id)
@@ -142,10 +142,16 @@ class Driver:
             actual_cost_usd=usd_float(sum(a.charged.total_micro for a in attempts)) if attempts else None,  # type: ignore[union-attr]
             estimated_s=round(chosen.time.total_s - chosen.time.wait_s, 1) if chosen else None,
             actual_s=round(sum((a.metered or {}).get("machine_s", 0.0) for a in attempts), 1) if attempts else None,
-            result=tell(publication.metrics) if publication else ((run.state and run.state.message) or ""),
+            result=tell(publication.metrics) if publication else _told(run),
             run=flow_run_id,
         )
 
     def _residency(self, datasets: tuple[tuple[str, str], ...]) -> list[str]:
         entries = [self.control.database.catalog.find(*each) for each in datasets]
         return sorted({tag for entry in entries if entry is not None for tag in entry.version.residency})
+
+
+def _told(run: FlowRun) -> str:
+    """What the flow run's state says, without the place (``CODE at PLACE: problem``): it is a column of its own."""
+    message = (run.state.message if run.state is not None else None) or ""
+    return re.sub(r"^([A-Z_]+) at \S+: ", r"\1: ", message)
