@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar, get_type_hints
@@ -18,13 +19,20 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError, Pause
 from prefect.states import Cancelled, Completed, Failed, Scheduled, State
 
-from infra.core.errors import HeadraceError, InputError
+from infra.core.errors import HeadraceError, InputError, UnavailableError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 WAITING = "Waiting"
 """Name of the Prefect state of a run that waits for its devices."""
+
+TRYING_AGAIN = "TryingAgain"
+"""Name of the Prefect state of a run for which something did not answer."""
+
+TRY_AGAIN_S = 20.0
+MOST_TRIES = 6
+"""A flow that was started this often, waits included, fails when something still does not answer."""
 
 
 class WaitUntilError(Exception):
@@ -72,6 +80,13 @@ def entry_flow(name: str, flow_run_name: str) -> Callable[[Callable[P, R]], Any]
                 return (
                     Cancelled(message=str(ended)) if ended.cancelled else Failed(name=ended.title, message=str(ended))
                 )
+            except UnavailableError as error:
+                get_run_logger().warning("%s", error)
+                if (runtime.flow_run.get_run_count() or 0) >= MOST_TRIES:
+                    return Failed(name="Failed", message=str(error))
+                raise Pause(
+                    state=_schedule_again(WaitUntilError(time.time() + TRY_AGAIN_S, str(error)), TRYING_AGAIN)
+                ) from None
             except HeadraceError as error:
                 get_run_logger().error("%s", error)
                 return Failed(name="Refused" if error.exit_status == 2 else "Failed", message=str(error))
@@ -104,8 +119,8 @@ def _checked(made: Any, parameters: dict[str, Any]) -> dict[str, Any]:
         raise InputError("BAD_PARAMETERS", str(problem), "the run's parameters", "see the deployment's form") from None
 
 
-def _schedule_again(wait: WaitUntilError) -> State:
-    state: State = Scheduled(name=WAITING, scheduled_time=datetime.fromtimestamp(wait.at, UTC), message=wait.why)
+def _schedule_again(wait: WaitUntilError, name: str = WAITING) -> State:
+    state: State = Scheduled(name=name, scheduled_time=datetime.fromtimestamp(wait.at, UTC), message=wait.why)
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(flow_run_id(), state, force=True)
     return state

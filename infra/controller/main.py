@@ -9,16 +9,21 @@ import threading
 from collections.abc import Callable
 
 from data_contracts.loading import contract_names, load_contract
+from data_contracts.model import Contract
+from infra.adapters.objects_local import LocalStore
 from infra.controller.landing import LandingWatcher, emit_arrival
 from infra.controller.orphans import mend
 from infra.controller.waiting import WakeUps
+from infra.core.inventory import Site
 from infra.core.jurisdictions import permits
 from infra.processes import notify_ready
 from infra.wiring import ControlPlane, control_plane
-from infra.worker.reaper import reap
+from infra.worker.reaper import forget_closed, reap
 
 TICK_S = 1.0
 REAP_GRACE_S = 30.0
+LEFT_BEHIND_S = 3600.0
+"""Age at which a temporary file of the store has no writer any more."""
 
 logger = logging.getLogger("headrace.controller")
 
@@ -31,7 +36,7 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
         lambda: contract_names(contracts),
         emit_arrival,
         control.clock,
-        lambda name: permits(load_contract(name, contracts).residency, here.jurisdiction),
+        lambda name: may_read(load_contract(name, contracts), here),
     )
     wake_ups = WakeUps(control)
 
@@ -40,12 +45,26 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
         now_at = control.clock.now()
         return [ended for path in directories for ended in reap(path, now_at, REAP_GRACE_S, dry_run=False)]
 
+    def tidy() -> list[object]:
+        now_at = control.clock.now()
+        if isinstance(control.store, LocalStore):
+            control.store.sweep(LEFT_BEHIND_S, now_at)
+        return [
+            lease for site in control.sites for lease in forget_closed(control.settings.site_dir(site.name), now_at)
+        ]
+
     return [
         ("arrivals", 1.0, watcher.scan),
         ("wake-ups", 1.0, wake_ups.look),
         ("orphans", 2.0, lambda: mend(control)),
         ("reaper", 5.0, reap_local_sites),
+        ("tidying", 3600.0, tidy),
     ]
+
+
+def may_read(contract: Contract, site: Site) -> bool:
+    """Whether a process at this site may read the dataset's bytes, if only to hash them."""
+    return permits(contract.residency, site.jurisdiction) and contract.trust_zone.rank <= site.trust_zone.rank
 
 
 def run(control: ControlPlane, stop: threading.Event) -> None:
