@@ -34,8 +34,9 @@ deepspeed: $(STAMP) ## Add the second training engine (builds from source, needs
 demo: $(STAMP) ## Drive the whole product through its deployments and print one table
 	$(RUN)/python -m infra.demo
 
+# Two processes: the slow tests mostly wait. A file's tests stay together (tests/conftest.py).
 test: $(STAMP) ## Run the whole test suite
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-fast: $(STAMP) ## Run the tests that start no servers or clusters
 	$(RUN)/python -m pytest -m "not slow"
