@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,13 @@ from infra.processes import (
     write_private,
 )
 
+MARK = f"mark-of-{uuid.uuid4()}"
+"""Of this test process alone: another one may run beside it."""
+
 
 @pytest.fixture
 def sleeper():
-    child = subprocess.Popen(["sleep", "60"], env={**os.environ, PLATFORM_MARK: "test-mark"})
+    child = subprocess.Popen(["sleep", "60"], env={**os.environ, PLATFORM_MARK: MARK})
     yield child
     child.kill()
     child.wait()
@@ -65,7 +69,7 @@ def test_a_zombie_is_not_alive() -> None:
 
 
 def test_the_mark_finds_processes(sleeper: subprocess.Popen) -> None:
-    assert [identity.pid for identity in marked("test-mark")] == [sleeper.pid]
+    assert [identity.pid for identity in marked(MARK)] == [sleeper.pid]
     assert sleeper.pid in [identity.pid for identity in descendants(os.getpid())]
     assert marked("another-mark") == []
 
