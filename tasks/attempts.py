@@ -6,8 +6,6 @@ flow is gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from infra.adapters.reports import read_report
 from infra.core.budget import EntryKind
 from infra.core.errors import ConflictError, UnavailableError
@@ -18,14 +16,6 @@ from infra.core.placement.snapshot import Snapshot
 from infra.documents import request_from_json, snapshot_from_json
 from infra.ports import AttemptRecord, Observation
 from infra.wiring import ControlPlane
-
-
-@dataclass(frozen=True, slots=True)
-class Concluded:
-    """An attempt whose site has reported, with the report; ``None`` when the site never did."""
-
-    attempt: AttemptRecord
-    report: SiteReport | None
 
 
 def closing_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | None:
@@ -41,7 +31,7 @@ def _report(control: ControlPlane, attempt: AttemptRecord, kind: ReportKind) -> 
     return read_report(control.store, control.trusted_keys, attempt.run_id, attempt.attempt, kind, attempt.site)
 
 
-def conclude(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None, units: float) -> Concluded:
+def conclude(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None, units: float) -> AttemptRecord:
     """Write down how the attempt ended: FINISHED when the site says so, LOST otherwise.
 
     A finished attempt becomes part of the history that estimates are learnt from.
@@ -74,7 +64,7 @@ def conclude(control: ControlPlane, attempt: AttemptRecord, report: SiteReport |
                 at=report.ended_at,
             )
         )
-    return Concluded(attempt, report)
+    return attempt
 
 
 def settle(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None) -> AttemptRecord:

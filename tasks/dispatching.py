@@ -99,7 +99,7 @@ def _require_not_refused(control: ControlPlane, attempt: AttemptRecord) -> None:
     """
     refusal = read_refusal(control.store, control.trusted_keys, attempt.site, attempt.child_run_id or "")
     if refusal is not None:
-        settle(control, conclude(control, attempt, None, 0).attempt, None)
+        settle(control, conclude(control, attempt, None, 0), None)
         end_run(control, attempt.run_id, RunState.FAILED, f"{refusal.code}: {refusal.message}")
         raise EndedError("Refused", refusal.code, refusal.message, f"site {attempt.site}, run {attempt.run_id}")
 

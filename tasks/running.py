@@ -173,11 +173,11 @@ def _advance(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> No
     if attempt.state is AttemptState.RESERVED:
         dispatched = dispatch(control, plan, attempt)
         if dispatched is None:
-            settle(control, conclude(control, attempt, None, 0).attempt, None)
+            settle(control, conclude(control, attempt, None, 0), None)
             return
         attempt = dispatched
     report = await_report(control, attempt)
-    attempt = conclude(control, attempt, report, plan.request.units).attempt
+    attempt = conclude(control, attempt, report, plan.request.units)
     if attempt.state is AttemptState.FINISHED and report is not None:
         try:
             publish(plan, attempt, report)

@@ -151,7 +151,7 @@ def close_attempt(control: ControlPlane, attempt: AttemptRecord) -> None:
     """Conclude and settle with whatever the site has reported. The flow may do the same at the same time."""
     report = closing_report(control, attempt)
     try:
-        ended = conclude(control, attempt, report, wanted_units(control, attempt.run_id)).attempt
+        ended = conclude(control, attempt, report, wanted_units(control, attempt.run_id))
         settle(control, ended, report)
     except ConflictError:
         # The flow was faster; what it wrote stands.
