@@ -125,7 +125,8 @@ class LocalCloud:
             keeper = self._keepers.pop(lease_id, None)
         if keeper is not None:
             keeper.end(CLOSE_PATIENCE_S)
-        if directory.path.exists() and not directory.closed:
+        # A start that was under way when the lease was closed may have brought up a process since.
+        if directory.path.exists() and (not directory.closed or directory.running()):
             directory.end("closed", self._clock())
 
     def leases(self) -> tuple[str, ...]:
