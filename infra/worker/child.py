@@ -14,12 +14,15 @@ import os
 import random
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import httpx
 import prefect.context
 from prefect._internal.control_listener import configure_from_env
+from prefect.client.schemas.objects import FlowRun
 from prefect.engine import handle_engine_signals
 from prefect.flow_engine import load_flow_run, run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -27,6 +30,9 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
 from infra.processes import die_with_parent
+
+API_PATIENCE_S = 300.0
+API_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ def run_order(order: FlowOrder) -> None:
     configure_from_env()
     flow_run_id = UUID(order.flow_run_id)
     with handle_engine_signals(flow_run_id):
-        flow_run = load_flow_run(flow_run_id)
+        flow_run = _load(flow_run_id)
         logger = flow_run_logger(flow_run)
         try:
             flow = load_flow_from_entrypoint(order.entrypoint, use_placeholder_flow=False)
@@ -72,6 +78,22 @@ def run_order(order: FlowOrder) -> None:
             logger.exception("The flow %s cannot be imported", order.entrypoint)
             raise
         _drive(flow, run_flow(flow, flow_run=flow_run, error_logger=logger))
+
+
+def _load(flow_run_id: UUID) -> FlowRun:
+    """The flow run, once the Prefect API answers: a server that restarts just now is no reason to lose an attempt.
+
+    Raises:
+        httpx.ConnectError: When it did not answer for ``API_PATIENCE_S``.
+    """
+    until = time.monotonic() + API_PATIENCE_S
+    while True:
+        try:
+            return load_flow_run(flow_run_id)
+        except httpx.ConnectError:  # Prefect tries again by itself only where it has been connected before
+            if time.monotonic() > until:
+                raise
+            time.sleep(API_PAUSE_S)
 
 
 def _drive(flow: Flow[..., Any], result: Any) -> None:

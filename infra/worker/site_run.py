@@ -159,7 +159,11 @@ class SiteRun:
             return ReportOutcome.FINISHED
         if running.reason is not None:
             return _OUTCOMES[running.reason]
-        lost = end is None or not end.handled or self._desk.left_by(attempt).lost
+        left = self._desk.left_by(attempt)
+        if left.result_manifest_sha256:
+            # The result is whole; the engine could only not say so, for the Prefect server was away.
+            return ReportOutcome.FINISHED
+        lost = end is None or not end.handled or left.lost
         return ReportOutcome.LOST if lost else ReportOutcome.FAILED
 
     @staticmethod

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,21 +21,18 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 import httpx
-from prefect._internal.attempt_control import EngineOutcomeReceipt
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound, ObjectNotFound
-from prefect.runner._control_channel import ControlChannel
-from prefect.settings import get_current_settings
-from prefect.states import Cancelled
+from prefect.states import Completed
 from prefect.workers.base import BaseWorker, BaseWorkerResult
 
 from infra.core.errors import HeadraceError, RefusedError
+from infra.core.metering import ReportOutcome
 from infra.processes import notify_ready
-from infra.worker.child import FlowOrder
 from infra.worker.context import SITE_CONTEXT_VARIABLE
-from infra.worker.environment import base_environment
-from infra.worker.processes import FlowProcess, FlowProcesses
+from infra.worker.flow_process import FlowRunner
+from infra.worker.processes import FlowProcesses
 from infra.worker.running import Running, StopReason
 from infra.worker.settings import WorkerSettings
 from infra.worker.site_run import ProcessEnd, SiteRun
@@ -49,8 +45,6 @@ if TYPE_CHECKING:
     from infra.worker.desk import SiteDesk
 
 _WATCH_S = 1.0
-_OVER_GRACE_S = 20.0
-"""How long a process may live on after the server holds its run for ended: the time to send its last logs."""
 _OUTBOX_S = 5.0
 _STATE_RETRY_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 60, 60)
 
@@ -97,7 +91,7 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
         self.settings = settings or WorkerSettings.from_env(self._work_pool_name)
         self.desk = desk
         self._processes = FlowProcesses(self.settings.preload)
-        self._channel = ControlChannel()
+        self._runner = FlowRunner(self._processes, self.name, at_site=self.settings.site is not None)
         self._running: dict[UUID, Running] = {}
         self._plans: dict[UUID, _Plan] = {}
         self._wake_start, self._wake_stop = anyio.Event(), anyio.Event()
@@ -116,13 +110,13 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
                 self.desk = await anyio.to_thread.run_sync(site_desk, self.settings.site)
             for report in await anyio.to_thread.run_sync(self.desk.recover):
                 self._logger.warning("Run %s, attempt %s was lost with its worker", report.run_id, report.attempt)
-        await self._channel.__aenter__()
+        await self._runner.channel.__aenter__()
         try:
             await super().setup()
         except BaseException as problem:
             # Told to end while it starts: undo what the base entered, innermost first.
             await self._exit_stack.__aexit__(type(problem), problem, problem.__traceback__)
-            await self._channel.__aexit__(None, None, None)
+            await self._runner.channel.__aexit__(None, None, None)
             raise
         self._background = anyio.create_task_group()
         await self._background.__aenter__()
@@ -139,7 +133,7 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
             await self._background.__aexit__(None, None, None)
             self._background = None
         await super().teardown(*exc_info)
-        await self._channel.__aexit__(None, None, None)
+        await self._runner.channel.__aexit__(None, None, None)
 
     async def drain(self) -> None:
         """Take no new runs, tell the running ones to save what they have, and wait until they are accounted for."""
@@ -218,26 +212,10 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
             except (httpx.HTTPError, OSError) as problem:
                 self._logger.debug("The Prefect API does not answer (%r); running work goes on", problem)
                 continue
-            states = {flow_run.id: flow_run.state for flow_run in seen}
-            self._judge(asked, states)
-
-    def _judge(self, asked: list[UUID], states: dict[UUID, State | None]) -> None:
-        now_s = time.monotonic()
-        for flow_run_id in asked:
-            running = self._running.get(flow_run_id)
-            if running is None:
-                continue
-            state = states.get(flow_run_id)
-            if flow_run_id not in states:
-                running.stop(StopReason.CANCELLED, "CANCELLED: the flow run was deleted")
-            elif state is not None and (state.is_cancelling() or state.is_cancelled()):
-                running.stop(StopReason.CANCELLED, "CANCELLED: somebody cancelled the run")
-            elif state is not None and state.is_final():
-                running.over_since = running.over_since or now_s
-                if now_s - running.over_since > _OVER_GRACE_S:
-                    running.stop(StopReason.OVER_ELSEWHERE, f"the server holds the run for {state.name}")
-            else:
-                running.over_since = None
+            states, now_s = {flow_run.id: flow_run.state for flow_run in seen}, time.monotonic()
+            for flow_run_id in asked:
+                if flow_run_id in self._running:
+                    self._running[flow_run_id].judge(flow_run_id in states, states.get(flow_run_id), now_s)
 
     # ------------------------------------------------------------------ one run
 
@@ -298,102 +276,34 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
         running.identifier = f"{_HOST}:{os.getpid()}:{name}"
         task_status.started(running.identifier)
         if plan.site_run is None:
-            end = await self._run_process(flow_run, configuration, plan, running, {}, _ignore_pid)
-            return await self._conclude(flow_run, running, end, running.message)
+            end = await self._runner.run(flow_run, plan.entrypoint, configuration, running, {}, _ignore_pid)
+            return await self._conclude(flow_run, running, end, running.last_state(running.message))
 
         async def run_process(context_file: Path, tell_pid: Callable[[int], Awaitable[None]]) -> ProcessEnd:
             extra = {SITE_CONTEXT_VARIABLE: str(context_file)}
-            return await self._run_process(flow_run, configuration, plan, running, extra, tell_pid)
+            return await self._runner.run(flow_run, plan.entrypoint, configuration, running, extra, tell_pid)
 
         report, end = await plan.site_run.execute(
             running, run_process, configuration.start_deadline_s, configuration.metering_interval_s
         )
-        return await self._conclude(flow_run, running, end, report.message)
-
-    async def _run_process(
-        self,
-        flow_run: FlowRun,
-        configuration: HeadraceConfiguration,
-        plan: _Plan,
-        running: Running,
-        extra: dict[str, str],
-        tell_pid: Callable[[int], Awaitable[None]],
-    ) -> ProcessEnd:
-        """Fork the flow's process and see it through, stopping it when the run is asked to stop."""
-        with tempfile.TemporaryDirectory(prefix="headrace-run-") as directory:
-            order = FlowOrder(
-                flow_run_id=str(flow_run.id),
-                entrypoint=plan.entrypoint,
-                env=self._environment(flow_run, configuration, plan) | extra,
-                directory=directory,
-            )
-            process = await self._processes.start(order)
-            try:
-                await tell_pid(process.pid)
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._stop_when_asked, flow_run.id, process, running, configuration.stop_grace_s)
-                    exit_code = await process.wait()
-                    group.cancel_scope.cancel()
-            finally:
-                process.kill_session()
-                conclusion = self._channel.unregister(flow_run.id)
-        reported = getattr(conclusion, "state_type", None)
-        completed = None if reported is None else reported == StateType.COMPLETED.value
-        return ProcessEnd(exit_code, completed, handled=isinstance(conclusion, EngineOutcomeReceipt))
-
-    async def _stop_when_asked(self, flow_run_id: UUID, process: FlowProcess, running: Running, grace_s: float) -> None:
-        await running.asked.wait()
-        intent = running.reason.intent if running.reason else None
-        if intent is not None:
-            # Told beforehand, the engine leaves the run's next state to us instead of calling it a crash.
-            await self._channel.signal(flow_run_id, intent)
-        await process.stop(grace_s)
-
-    def _environment(self, flow_run: FlowRun, configuration: HeadraceConfiguration, plan: _Plan) -> dict[str, str]:
-        settings = get_current_settings().to_environment_variables(exclude_unset=True)
-        at_site = plan.site_run is not None
-        env = base_environment(os.environ, settings, configuration.env, control=not at_site)
-        port, token = self._channel.register(flow_run.id)
-        return env | {
-            "PREFECT__FLOW_RUN_ID": str(flow_run.id),
-            "PREFECT__WORKER_NAME": self.name,
-            "PREFECT__FLOW_ID": str(flow_run.flow_id),
-            "PREFECT__DEPLOYMENT_ID": str(flow_run.deployment_id),
-            "PREFECT__CONTROL_PORT": str(port),
-            "PREFECT__CONTROL_TOKEN": token,
-            # At a site the last word on a cancelled run comes when its cluster is closed, so from the worker.
-            "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false" if at_site else "true",
-            "PREFECT_LOGGING_LEVEL": configuration.log_level,
-            "PYTHONUNBUFFERED": "1",
-        }
+        finished = report.outcome is ReportOutcome.FINISHED
+        last = Completed(message="the result is whole") if finished else running.last_state(report.message)
+        return await self._conclude(flow_run, running, end, last)
 
     async def _conclude(
-        self, flow_run: FlowRun, running: Running, end: ProcessEnd | None, message: str
+        self, flow_run: FlowRun, running: Running, end: ProcessEnd | None, last: State
     ) -> HeadraceResult:
-        """Give the run its last state where the engine has not, and turn the rest into an exit status."""
-        identifier = running.identifier or str(flow_run.id)
-        if end is not None and end.handled and running.reason is None:
-            return HeadraceResult(identifier=identifier, status_code=0)
-        if running.reason is None and end is not None:
-            return HeadraceResult(identifier=identifier, status_code=end.exit_code)
-        state = self._last_state(running, message)
-        if end is None or not end.handled:
-            await self._end(flow_run.id, state)
-        return HeadraceResult(identifier=identifier, status_code=0)
+        """Give the run its last state where the engine has not, and turn the rest into an exit status.
 
-    @staticmethod
-    def _last_state(running: Running, message: str) -> State:
-        match running.reason:
-            case StopReason.CANCELLED:
-                return Cancelled(message=message)
-            case StopReason.CAPPED:
-                return State(type=StateType.FAILED, name="Capped", message=message)
-            case StopReason.LEASE_ENDED:
-                return State(type=StateType.FAILED, name="LeaseEnded", message=message)
-            case None:
-                return State(type=StateType.FAILED, name="NotStarted", message=message)
-            case _:
-                return State(type=StateType.CRASHED, name="Crashed", message=message)
+        Args:
+            last: The state to give.
+        """
+        identifier = running.identifier or str(flow_run.id)
+        if end is not None and running.reason is None and (end.handled or not last.is_completed()):
+            return HeadraceResult(identifier=identifier, status_code=0 if end.handled else end.exit_code)
+        if end is None or not end.handled:
+            await self._end(flow_run.id, last)
+        return HeadraceResult(identifier=identifier, status_code=0)
 
     async def _end(self, flow_run_id: UUID, state: State) -> None:
         """Set a run's last state unless it has one; keep trying while the API is away."""

@@ -95,6 +95,10 @@ class World(Home):
         """As the button in the UI does."""
         self.client.set_flow_run_state(UUID(flow_run_id), Cancelling())
 
+    def answers(self) -> bool:
+        """Whether the Prefect server does."""
+        return self.client.api_healthcheck() is None
+
     def flow_run(self, flow_run_id: str) -> FlowRun:
         return self.client.read_flow_run(UUID(flow_run_id))
 
