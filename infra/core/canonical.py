@@ -9,6 +9,7 @@ import math
 from enum import Enum
 from typing import Any
 
+from infra.core.deferred import Deferred
 from infra.core.errors import InputError
 
 
@@ -26,7 +27,7 @@ def plain(value: Any) -> Any:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list | Deferred):
         return [plain(item) for item in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: plain(item) for key, item in value.items()}

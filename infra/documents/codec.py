@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from collections.abc import Sequence
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -70,7 +71,7 @@ class _Reader:
                 raise self._type_error(value, " or ".join(_name(option) for option in options), path)
         if hint is type(None):
             return None
-        if get_origin(hint) is tuple:
+        if get_origin(hint) in (tuple, Sequence):
             return self._tuple(get_args(hint), value, path)
         if dataclasses.is_dataclass(hint):
             return self._dataclass(hint, value, path)
@@ -103,7 +104,7 @@ class _Reader:
     def _tuple(self, kinds: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise self._type_error(value, "a list", path)
-        if len(kinds) == 2 and kinds[1] is Ellipsis:
+        if kinds[1:] in ((), (Ellipsis,)):  # a Sequence, or a tuple of any length
             kinds = (kinds[0],) * len(value)
         if len(kinds) != len(value):
             raise self._type_error(value, f"a list of {len(kinds)}", path)

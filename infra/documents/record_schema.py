@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, get_args, get_origin
 
@@ -77,9 +78,9 @@ def _schema(hint: Any, definitions: dict[str, Any], signed: bool) -> dict[str, A
     options = members(hint)
     if len(options) > 1:
         return {"anyOf": [_schema(option, definitions, signed) for option in options]}
-    if get_origin(hint) is tuple:
+    if get_origin(hint) in (tuple, Sequence):
         kinds = get_args(hint)
-        if len(kinds) == 2 and kinds[1] is Ellipsis:
+        if kinds[1:] in ((), (Ellipsis,)):
             return {"type": "array", "items": _schema(kinds[0], definitions, signed)}
         items = [_schema(kind, definitions, signed) for kind in kinds]
         return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
 
 from infra.core.inventory import DatasetVersion, Offer, Site, TrustZone
 from infra.core.jurisdictions import permits
 from infra.core.placement.decision import Reason, ReasonCode
 from infra.core.placement.world import World
 from infra.core.units import BYTES_PER_GB
+
+Bandwidth = TypeVar("Bandwidth", float, np.ndarray)
 
 
 def reason(code: ReasonCode, **params: str | int | float | tuple[str, ...]) -> Reason:
@@ -64,7 +69,7 @@ class SiteView:
 
 
 def cheapest_source(
-    dataset: DatasetVersion, target: Site, sites: Mapping[str, Site], down: Collection[str] = ()
+    dataset: DatasetVersion, target: Site | None, sites: Mapping[str, Site], down: Collection[str] = ()
 ) -> Site | None:
     """The site that a run at ``target`` reads this dataset from; ``None`` when there is none.
 
@@ -72,10 +77,11 @@ def cheapest_source(
     one with the cheapest egress, then the fastest link, then the first name.
 
     Args:
+        target: ``None`` for any site without a copy of its own.
         sites: All sites by name.
         down: Names of those that do not answer.
     """
-    if target.name in dataset.copies:
+    if target is not None and target.name in dataset.copies:
         return target
     usable = [
         sites[name] for name in dataset.copies if name in sites and name not in down and may_hold(dataset, sites[name])
@@ -108,9 +114,19 @@ def _move(dataset: DatasetVersion, source: Site, target: Site) -> Move:
         version=dataset.version,
         source=source.name,
         bytes=dataset.bytes,
-        egress_micro=-(-dataset.bytes * source.egress_micro_per_gb // BYTES_PER_GB),  # rounded up, in integers
-        transfer_s=dataset.bytes / (min(source.bandwidth_mbps, target.bandwidth_mbps) * 1e6 / 8),
+        egress_micro=egress_micro(dataset, source),
+        transfer_s=transfer_s(dataset, min(source.bandwidth_mbps, target.bandwidth_mbps)),
     )
+
+
+def egress_micro(dataset: DatasetVersion, source: Site) -> int:
+    """Micro-dollars for taking the dataset out of its source, rounded up."""
+    return -(-dataset.bytes * source.egress_micro_per_gb // BYTES_PER_GB)
+
+
+def transfer_s(dataset: DatasetVersion, bandwidth_mbps: Bandwidth) -> Bandwidth:
+    """Seconds for moving the dataset over a link, or over each of an array of links."""
+    return dataset.bytes / (bandwidth_mbps * 1e6 / 8)
 
 
 def _residency(world: World, site: Site) -> list[Reason]:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from infra.core.inventory import TrustZone
 from infra.core.placement.changes import apply_changes, with_limit
 from infra.core.placement.decision import Candidate, Change, ChangeKind, Counterfactual
-from infra.core.placement.optimise import Plan, all_candidates, assessments, by_cost
+from infra.core.placement.optimise import Plan, assessments
 from infra.core.placement.remedies import MEASURED, OfferKey, change_sets, promising
+from infra.core.placement.shortlist import choose
 from infra.core.placement.world import World
 from infra.core.units import MAX_NUMBER
 from infra.core.workload import Fallback
@@ -162,6 +163,4 @@ def _names(changes: tuple[Change, ...]) -> tuple[str, ...]:
 
 
 def _decide_again(world: World, changes: tuple[Change, ...]) -> Candidate | None:
-    changed = World.of(*apply_changes(world.request, world.snapshot, changes))
-    feasible = (candidate for candidate in all_candidates(changed) if candidate.feasible)
-    return min(feasible, key=by_cost, default=None)
+    return choose(World.of(*apply_changes(world.request, world.snapshot, changes)))

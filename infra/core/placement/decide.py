@@ -4,16 +4,22 @@ Every offer of every site becomes one candidate at its best start. A candidate t
 all the reasons and is out. Of the others the cheapest wins, then the one that finishes first, then the first by
 site and offer. If its start is now the outcome is *run*, if it is later *wait*. If none is left the outcome is
 *infeasible*, with the constraints that bind and the smallest changes that would help.
+
+The winner is found by looking at all offers at once (see ``shortlist``). What is told beside it, the other candidates with their
+reasons and the smallest changes, follows from the same input and is worked out when somebody asks for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from infra.core.deferred import Deferred
 from infra.core.placement.constraints import reason
 from infra.core.placement.counterfactuals import find_counterfactuals
 from infra.core.placement.decision import Candidate, Decision, Outcome, ReasonCode
 from infra.core.placement.optimise import all_candidates, by_cost
+from infra.core.placement.shortlist import choose
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World
 from infra.core.workload import WorkloadRequest
@@ -33,30 +39,36 @@ def decide(request: WorkloadRequest, snapshot: Snapshot) -> Decision:
             ``DUPLICATE_ENTRY``. That nothing fits is no error but the outcome *infeasible*.
     """
     world = World.of(request, snapshot)
-    candidates = all_candidates(world)
-    feasible = sorted((candidate for candidate in candidates if candidate.feasible), key=by_cost)
-    rejected = sorted((candidate for candidate in candidates if not candidate.feasible), key=_nearness)
-    if not feasible:
+    chosen = choose(world)
+    if chosen is None:
+        rejected = Deferred(lambda: tuple(sorted(all_candidates(world), key=_nearness)))
         return Decision(
             outcome=Outcome.INFEASIBLE,
             chosen=None,
             wait_until_at=None,
-            candidates=tuple(rejected),
-            binding=_binding(rejected),
-            counterfactuals=find_counterfactuals(world),
+            candidates=rejected,
+            binding=Deferred(lambda: _binding(rejected)),
+            counterfactuals=Deferred(lambda: find_counterfactuals(world)),
             engine=ENGINE,
         )
-    chosen, *others = feasible
     later = chosen.start_at is not None and chosen.start_at > snapshot.now_at
     return Decision(
         outcome=Outcome.WAIT if later else Outcome.RUN,
         chosen=chosen,
         wait_until_at=chosen.start_at if later else None,
-        candidates=(chosen, *(_not_cheapest(other, chosen) for other in others), *rejected),
+        candidates=Deferred(lambda: _beside(world, chosen)),
         binding=(),
         counterfactuals=(),
         engine=ENGINE,
     )
+
+
+def _beside(world: World, chosen: Candidate) -> tuple[Candidate, ...]:
+    """Every candidate with its reasons: the chosen one, the other feasible ones by cost, the rejected by nearness."""
+    others = [each for each in all_candidates(world) if (each.site, each.offer) != (chosen.site, chosen.offer)]
+    feasible = sorted((each for each in others if each.feasible), key=by_cost)
+    rejected = sorted((each for each in others if not each.feasible), key=_nearness)
+    return (chosen, *(_not_cheapest(each, chosen) for each in feasible), *rejected)
 
 
 def _nearness(candidate: Candidate) -> tuple[int, tuple[int, float, str, str]]:
@@ -70,7 +82,7 @@ def _not_cheapest(candidate: Candidate, chosen: Candidate) -> Candidate:
     return replace(candidate, reasons=(reason(ReasonCode.NOT_CHEAPEST, extra_micro=extra_micro, later_s=later_s),))
 
 
-def _binding(rejected: list[Candidate]) -> tuple[ReasonCode, ...]:
+def _binding(rejected: Sequence[Candidate]) -> tuple[ReasonCode, ...]:
     """Codes of the candidates that come closest: those whose set of codes holds no other candidate's set."""
     sets = {frozenset(item.code for item in candidate.reasons) for candidate in rejected}
     nearest = [codes for codes in sets if not any(other < codes for other in sets)]

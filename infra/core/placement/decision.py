@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -146,7 +147,7 @@ class Counterfactual:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The result of :func:`infra.core.placement.decide.decide`.
+    """The result of :func:`infra.core.placement.decide.decide`. Its sequences may be worked out when first looked at.
 
     Attributes:
         chosen: The candidate to run or to wait for; ``None`` when infeasible.
@@ -159,7 +160,7 @@ class Decision:
     outcome: Outcome
     chosen: Candidate | None
     wait_until_at: float | None
-    candidates: tuple[Candidate, ...]
-    binding: tuple[ReasonCode, ...]
-    counterfactuals: tuple[Counterfactual, ...]
+    candidates: Sequence[Candidate]
+    binding: Sequence[ReasonCode]
+    counterfactuals: Sequence[Counterfactual]
     engine: str

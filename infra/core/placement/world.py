@@ -7,15 +7,21 @@ raised as an ``InputError``. What is merely impossible is no error: it becomes a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from infra.core.budget import Balance
 from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Site
-from infra.core.placement.snapshot import Health, OfferLoad, Rate, Snapshot
+from infra.core.placement.market import market_of
+from infra.core.placement.snapshot import Health, OfferLoad, Rate, SiteHealth, Snapshot
+from infra.core.recent import remembered
 from infra.core.units import iso, period_of
-from infra.core.workload import DatasetRef, WorkloadRequest
+from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest
+
+Key = TypeVar("Key", bound=Hashable)
+Entry = TypeVar("Entry")
 
 OVERDUE_GRACE_S = 60.0
 """Devices that should be back already are still in use: they are expected this long after now."""
@@ -59,36 +65,100 @@ class World:
         _require_unique(snapshot)
         _require_future_deadline(request, snapshot.now_at)
         _require_sold_devices(request, snapshot)
-        sites = tuple(sorted(snapshot.sites, key=lambda site: site.name))
+        sites = _sites(snapshot.sites).by_key
         return cls(
             request=request,
             snapshot=snapshot,
-            sites=sites,
-            site_by_name={site.name: site for site in sites},
+            sites=tuple(sites.values()),
+            site_by_name=sites,
             datasets=_datasets(request, snapshot),
             balance=_balance(request, snapshot),
             rates={rate.device: rate for rate in snapshot.rates if rate.kind is request.kind},
-            loads=_loads(snapshot),
+            loads=_loads(snapshot.loads).by_key,
             down={entry.site: entry.detail for entry in snapshot.health if entry.health is Health.DOWN},
         )
 
 
 def _require_unique(snapshot: Snapshot) -> None:
     """Two different statements about one thing have no order that could decide between them."""
-    named: dict[str, Iterable[object]] = {
-        "sites": (site.name for site in snapshot.sites),
-        "datasets": (f"{version.name}@{version.version}" for version in snapshot.datasets),
-        "balances": (f"{balance.tenant} in {balance.period}" for balance in snapshot.balances),
-        "rates": (f"{rate.kind} on {rate.device or 'the reference device'}" for rate in snapshot.rates),
-        "loads": (f"{load.site}/{load.offer}" for load in snapshot.loads),
-        "health": (entry.site for entry in snapshot.health),
-    }
-    for section, names in named.items():
-        twice = sorted(str(name) for name, count in Counter(names).items() if count > 1)
-        if twice:
+    for section, index in (
+        ("sites", _sites(snapshot.sites)),
+        ("datasets", _versions(snapshot.datasets)),
+        ("balances", _accounts(snapshot.balances)),
+        ("rates", _rates(snapshot.rates)),
+        ("loads", _loads(snapshot.loads)),
+        ("health", _health(snapshot.health)),
+    ):
+        if index.twice:
             raise InputError(
-                "DUPLICATE_ENTRY", f"{', '.join(twice)} stands twice", f"snapshot: {section}", "give each one entry"
+                "DUPLICATE_ENTRY",
+                f"{', '.join(index.twice)} stands twice",
+                f"snapshot: {section}",
+                "give each one entry",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Index(Generic[Key, Entry]):
+    """A section of the snapshot by what its entries are about, and the names that stand there twice."""
+
+    by_key: dict[Key, Entry]
+    twice: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, entries: Sequence[Entry], key: Callable[[Entry], Key], name: Callable[[Entry], object]
+    ) -> _Index[Key, Entry]:
+        by_key = {key(entry): entry for entry in entries}
+        if len(by_key) == len(entries):
+            return cls(by_key, ())
+        counts = Counter(key(entry) for entry in entries)
+        return cls(by_key, tuple(sorted({str(name(entry)) for entry in entries if counts[key(entry)] > 1})))
+
+
+# Sections that are the same objects as in an earlier snapshot are not indexed again.
+
+
+@remembered(8)
+def _sites(sites: tuple[Site, ...]) -> _Index[str, Site]:
+    ordered = sorted(sites, key=lambda site: site.name)
+    return _Index.of(ordered, lambda site: site.name, lambda site: site.name)
+
+
+@remembered(8)
+def _versions(versions: tuple[DatasetVersion, ...]) -> _Index[DatasetRef, DatasetVersion]:
+    def ref(version: DatasetVersion) -> DatasetRef:
+        return DatasetRef(version.name, version.version)
+
+    return _Index.of(versions, ref, ref)
+
+
+@remembered(8)
+def _accounts(balances: tuple[Balance, ...]) -> _Index[tuple[str, str], Balance]:
+    return _Index.of(
+        balances,
+        lambda balance: (balance.period, balance.tenant),
+        lambda balance: f"{balance.tenant} in {balance.period}",
+    )
+
+
+@remembered(8)
+def _rates(rates: tuple[Rate, ...]) -> _Index[tuple[WorkKind, str], Rate]:
+    return _Index.of(
+        rates,
+        lambda rate: (rate.kind, rate.device),
+        lambda rate: f"{rate.kind} on {rate.device or 'the reference device'}",
+    )
+
+
+@remembered(8)
+def _loads(loads: tuple[OfferLoad, ...]) -> _Index[tuple[str, str], OfferLoad]:
+    return _Index.of(loads, lambda load: (load.site, load.offer), lambda load: f"{load.site}/{load.offer}")
+
+
+@remembered(8)
+def _health(health: tuple[SiteHealth, ...]) -> _Index[str, SiteHealth]:
+    return _Index.of(health, lambda entry: entry.site, lambda entry: entry.site)
 
 
 def _require_future_deadline(request: WorkloadRequest, now_at: float) -> None:
@@ -104,7 +174,7 @@ def _require_future_deadline(request: WorkloadRequest, now_at: float) -> None:
 def _require_sold_devices(request: WorkloadRequest, snapshot: Snapshot) -> None:
     if not request.resources.device_kinds:
         return
-    sold = {offer.device for site in snapshot.sites for pool in site.pools for offer in pool.offers}
+    sold = market_of(snapshot.sites).sold
     unknown = sorted(set(request.resources.device_kinds) - sold)
     if unknown:
         raise InputError(
@@ -116,7 +186,7 @@ def _require_sold_devices(request: WorkloadRequest, snapshot: Snapshot) -> None:
 
 
 def _datasets(request: WorkloadRequest, snapshot: Snapshot) -> tuple[DatasetVersion, ...]:
-    known = {DatasetRef(version.name, version.version): version for version in snapshot.datasets}
+    known = _versions(snapshot.datasets).by_key
     unknown = sorted(str(ref) for ref in request.datasets if ref not in known)
     if unknown:
         raise InputError(
@@ -130,19 +200,17 @@ def _datasets(request: WorkloadRequest, snapshot: Snapshot) -> tuple[DatasetVers
 
 def _balance(request: WorkloadRequest, snapshot: Snapshot) -> Balance:
     period = period_of(snapshot.now_at)
-    current = {balance.tenant: balance for balance in snapshot.balances if balance.period == period}
-    if request.tenant not in current:
+    accounts = _accounts(snapshot.balances).by_key
+    balance = accounts.get((period, request.tenant))
+    if balance is None:
+        current = [tenant for in_period, tenant in accounts if in_period == period]
         raise InputError(
             "UNKNOWN_TENANT",
             f"{request.tenant!r} has no budget in {period}",
             "request: tenant",
             f"use {_options(current)}, or give the tenant a budget",
         )
-    return current[request.tenant]
-
-
-def _loads(snapshot: Snapshot) -> dict[tuple[str, str], OfferLoad]:
-    return {(load.site, load.offer): load for load in snapshot.loads}
+    return balance
 
 
 def _options(names: Iterable[str], limit: int = 20) -> str:

@@ -1,0 +1,219 @@
+"""Which offer wins, found without working out every candidate.
+
+All offers are looked at as columns: what breaks a hard constraint is struck out, the others get their cost and finish.
+For prices without windows both figures are those of ``assess``, operation by operation; with windows they are bounds from
+below. The best row is then worked out in full, policy and windows included, and the next one only while its figures can
+still beat the best candidate found. Thousands of offers cost a few array operations and, as a rule, one or two candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from infra.core.jurisdictions import permits
+from infra.core.placement.constraints import cheapest_source, egress_micro, needed_zone, transfer_s, view_site
+from infra.core.placement.decision import Candidate
+from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S, LONGEST_RUN_S, expected_rework, speed_up
+from infra.core.placement.market import Floats, Market, Use, market_of, use_of
+from infra.core.placement.optimise import CAP_MARGIN_PERCENT, assess, best_candidate, by_cost
+from infra.core.placement.world import OVERDUE_GRACE_S, World
+from infra.core.units import SECONDS_PER_HOUR
+from infra.core.workload import Fallback
+
+OUT = np.iinfo(np.int64).max
+"""Cost of a row that cannot be chosen."""
+
+_LARGEST = 1 << 60
+"""Bounds are cut here, so that sums of them stay whole numbers of the machine."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shortlist:
+    """Cost and finish of every row at its best, as columns.
+
+    Attributes:
+        cost_micro: ``[offers] int64``; ``OUT`` where a hard constraint is broken. Exact, or a bound from below.
+        finish_at: ``[offers] float64``; the earliest expected finish.
+    """
+
+    market: Market
+    cost_micro: np.ndarray
+    finish_at: Floats
+
+
+def choose(world: World) -> Candidate | None:
+    """The candidate that wins; ``None`` when every offer breaks some constraint."""
+    listed = shortlist(world)
+    cost = listed.cost_micro
+    best: Candidate | None = None
+    while cost.size:
+        least = int(cost.min())
+        if least == OUT:
+            return best
+        ties = np.flatnonzero(cost == least)
+        row = int(ties[np.argmin(listed.finish_at[ties])])  # of equal finishes the first: rows are sorted by name
+        site, pool, offer = listed.market.rows[row]
+        if best is not None and (least, float(listed.finish_at[row]), site.name, offer.name) >= by_cost(best):
+            return best
+        candidate = best_candidate(world, assess(world, site, pool, offer, view_site(world, site)))
+        if candidate.feasible and (best is None or by_cost(candidate) < by_cost(best)):
+            best = candidate
+        cost[row] = OUT
+    return best
+
+
+def shortlist(world: World) -> Shortlist:
+    """Strike out what cannot be, and put figures on the rest."""
+    request, market = world.request, market_of(world.snapshot.sites)
+    use = use_of(market, world.snapshot.loads)
+    devices = request.resources.devices
+    may, moving_s, egress = _sites(world, market)
+    boot_s = use.boot_s
+    compute_s, spread, known = _compute(world, market)
+    transfer = moving_s[market.site]
+    rework_s = _rework(world, market, transfer + compute_s, boot_s)
+    total_s = boot_s + transfer + compute_s + rework_s
+    high_s = total_s * (1.0 + spread)
+    start_at = _starts(world, market, use)
+    finish_high_at = start_at + high_s
+    cost, needed = _money(market, devices, total_s, high_s, egress[market.site])
+    policy = world.snapshot.policy
+    stale = policy.valid_until_at is not None and world.now_at > policy.valid_until_at
+    fits = (
+        may[market.site]
+        & known
+        & (high_s <= LONGEST_RUN_S)
+        & (start_at <= world.now_at + LONGEST_RUN_S)
+        & (market.capacity >= devices)
+        & (market.memory_gb >= request.resources.memory_gb)
+        & market.priced
+        & (market.price_valid_until_at >= world.now_at)
+        & (needed <= world.balance.available_micro)
+        & _wanted(world, market)
+    )
+    if request.deadline_at is not None:
+        fits &= finish_high_at <= request.deadline_at
+    if request.budget_micro is not None:
+        fits &= needed <= request.budget_micro
+    if Fallback.WAIT not in request.fallbacks:
+        fits &= use.free >= devices
+    if stale:
+        fits[:] = False
+    return Shortlist(market, np.where(fits, cost, OUT), start_at + total_s)
+
+
+@lru_cache(maxsize=512)
+def _permitted(market: Market, tags: tuple[str, ...]) -> np.ndarray:
+    """``[sites] bool``: whether data with these tags may be processed there."""
+    allowed = {country: permits(tags, country) for country in {site.jurisdiction for site in market.sites}}
+    return np.array([allowed[site.jurisdiction] for site in market.sites], dtype=bool)
+
+
+def _sites(world: World, market: Market) -> tuple[np.ndarray, Floats, np.ndarray]:
+    """Per site: whether the run may be there, seconds of moving its data there, and micro-dollars for that."""
+    request = world.request
+    may = market.zone_rank >= needed_zone(world).rank
+    if request.residency:
+        may = may & _permitted(market, request.residency)
+    for name in world.down:
+        row = market.site_row.get(name)
+        if row is not None:
+            may[row] = False
+    moving_s, egress = np.zeros(len(market.sites)), np.zeros(len(market.sites), dtype=np.int64)
+    for dataset in world.datasets:
+        may = may & _permitted(market, dataset.residency)
+        here = [market.site_row[name] for name in dataset.copies if name in market.site_row]
+        source = cheapest_source(dataset, None, world.site_by_name, world.down)
+        if source is None:
+            there = np.zeros(len(market.sites), dtype=bool)
+            there[here] = True
+            may = may & there
+            continue
+        seconds = transfer_s(dataset, np.minimum(source.bandwidth_mbps, market.bandwidth_mbps))
+        seconds[here] = 0.0
+        price = np.full(len(market.sites), min(egress_micro(dataset, source), _LARGEST), dtype=np.int64)
+        price[here] = 0
+        moving_s, egress = moving_s + seconds, np.minimum(egress + price, _LARGEST)
+    return may, moving_s, egress
+
+
+def _compute(world: World, market: Market) -> tuple[Floats, Floats, np.ndarray]:
+    """Per offer: seconds of computing, the estimate's spread, and whether there is a rate at all."""
+    faster, units = speed_up(world.request.resources.devices), world.request.units
+    count = len(market.rows)
+    reference = world.rates.get("")
+    if reference is None:
+        seconds, spread, known = np.zeros(count), np.zeros(count), np.zeros(count, dtype=bool)
+    else:
+        seconds = reference.fixed_s + units * reference.unit_s / (faster * market.relative_speed)
+        spread, known = np.full(count, reference.spread), np.ones(count, dtype=bool)
+    for device, rate in world.rates.items():
+        rows = market.devices.get(device)
+        if rows is not None:
+            seconds[rows] = rate.fixed_s + units * rate.unit_s / faster
+            spread[rows], known[rows] = rate.spread, True
+    return seconds, spread, known
+
+
+def _rework(world: World, market: Market, work_s: Floats, boot_s: Floats) -> Floats:
+    """Per offer: expected seconds that interruptions add, as ``expected_rework``."""
+    per_hour = market.interruptions_per_hour * world.request.resources.devices
+    if world.request.checkpointed:
+        expected = per_hour / SECONDS_PER_HOUR * work_s
+        return expected * (np.minimum(CHECKPOINT_INTERVAL_S, work_s) / 2 + boot_s)
+    rework_s = np.zeros(len(market.rows))
+    for row in np.flatnonzero(per_hour):  # the exponential is the scalar one: the array's may differ in the last bit
+        rework_s[row] = expected_rework(float(work_s[row]), float(boot_s[row]), float(per_hour[row]), False)
+    return rework_s
+
+
+def _starts(world: World, market: Market, use: Use) -> Floats:
+    """Per offer: the first instant at which enough devices are free; infinity when never."""
+    devices = world.request.resources.devices
+    start_at = np.where(use.free >= devices, world.now_at, math.inf)
+    if use.busy.size:
+        enough_at = np.minimum.reduceat(np.where(use.free_after >= devices, use.at, math.inf), use.starts)
+        enough_at = np.where(enough_at > world.now_at, enough_at, world.now_at + OVERDUE_GRACE_S)
+        start_at[use.busy] = np.where(use.free[use.busy] >= devices, world.now_at, enough_at)
+    return start_at
+
+
+def _money(
+    market: Market, devices: int, total_s: Floats, high_s: Floats, egress: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per offer: expected cost, and what a start needs, in micro-dollars."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        exact = ~market.windowed & market.stays_exact(devices)
+        per_hour = (market.price_micro * devices).astype(np.float64)
+
+        def paid(seconds: Floats) -> np.ndarray:
+            whole = np.ceil(per_hour * seconds / SECONDS_PER_HOUR - 1e-6)
+            if not exact.all():
+                bound = np.floor(per_hour * market.least_factor * seconds / SECONDS_PER_HOUR * (1 - 1e-9)) - 1
+                whole = np.where(exact, whole, bound)
+            # Not a number comes of 0 times infinity: time without end, which no estimate allows anyway.
+            return np.fmin(np.fmax(whole, 0.0), _LARGEST).astype(np.int64)
+
+        expected = paid(total_s)
+        high = np.maximum(expected, paid(high_s))
+    margined = np.where(high < _LARGEST // 256, -(-high * (100 + CAP_MARGIN_PERCENT) // 100), high)
+    return expected + egress, margined + egress
+
+
+def _wanted(world: World, market: Market) -> np.ndarray:
+    """Per offer: whether the request takes this way of paying and this kind of device."""
+    wanted = np.zeros(len(market.rows), dtype=bool)
+    for purchase in world.request.purchases:
+        wanted |= market.purchases[purchase]
+    kinds = world.request.resources.device_kinds
+    if not kinds:
+        return wanted
+    named = np.zeros(len(market.rows), dtype=bool)
+    for kind in kinds:
+        if kind in market.devices:
+            named |= market.devices[kind]
+    return wanted & named

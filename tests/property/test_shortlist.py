@@ -1,0 +1,41 @@
+"""The figures that all offers get at once are those of working out each one by itself."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+
+from infra.core.placement.optimise import all_candidates, by_cost
+from infra.core.placement.shortlist import OUT, choose, shortlist
+from infra.core.placement.snapshot import Snapshot
+from infra.core.placement.world import World
+from infra.core.workload import WorkloadRequest
+from tests.property.strategies import problems
+from tests.property.test_placement import COMMON
+
+
+@given(problems())
+@settings(max_examples=400, **COMMON)
+def test_columns_agree_with_candidates(problem: tuple[WorkloadRequest, Snapshot]) -> None:
+    world = World.of(*problem)
+    listed = shortlist(world)
+    for candidate in all_candidates(world):
+        row = listed.market.row_of[candidate.site, candidate.offer]
+        _, _, offer = listed.market.rows[row]
+        cost_micro, finish_at = int(listed.cost_micro[row]), float(listed.finish_at[row])
+        if candidate.feasible:
+            assert cost_micro <= candidate.cost.total_micro
+            assert finish_at <= candidate.finish_at
+            if not offer.price.windows and listed.market.stays_exact(candidate.devices):
+                assert (cost_micro, finish_at) == (candidate.cost.total_micro, candidate.finish_at)
+        elif cost_micro != OUT:
+            # What the columns leave to the full look: the policy, and prices that change within the day.
+            codes = {reason.code.value for reason in candidate.reasons}
+            assert codes == {"POLICY_FORBIDS"} or offer.price.windows
+
+
+@given(problems())
+@settings(max_examples=400, **COMMON)
+def test_the_choice_is_the_least_of_all_candidates(problem: tuple[WorkloadRequest, Snapshot]) -> None:
+    world = World.of(*problem)
+    feasible = [candidate for candidate in all_candidates(world) if candidate.feasible]
+    assert choose(world) == min(feasible, key=by_cost, default=None)
