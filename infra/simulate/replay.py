@@ -110,7 +110,7 @@ def _give_back(holder: np.ndarray, expected: np.ndarray, plan: Plan, job: int) -
 
 
 @njit(cache=True)
-def _carry_out(now, queue, waiting, jobs, runtime, plan, start, cloud, holder, expected, ends):  # noqa: ANN001, ANN202
+def _carry_out(now, queue, waiting, jobs, runtime, plan, start, cloud, holder, expected, ends):
     """Start and burst what the plan says and keep the rest, in rank order; returns how many still wait."""
     per_node = holder.shape[1]
     kept = 0
