@@ -1,0 +1,293 @@
+"""The compiled plan of a queue: reserve in order, burst what does not pay to wait, keep latest starts.
+
+`plan_jobs` is the decision. It minimises, over the jobs that it can see,
+
+    sum of (price of waiting x planned wait) over jobs kept + sum of cloud prices over jobs burst
+
+by list scheduling with a local search over the set of jobs to burst. A job pays for its own wait, and for the waits of the
+jobs behind it: one that would rather wait (its own wait costs less than the cloud) is burst all the same when
+that shortens the others' waits by more than the difference. Pricing a queue by its external cost follows Naor, "The
+regulation of queue size by levying tolls", Econometrica 1969; ordering by work over price of waiting is Smith's rule
+(Naval Research Logistics Quarterly, 1956), bounded here by arrival so that nobody is overtaken for ever.
+
+Times are in one unit, money in another, prices in money per time unit; infinity stands for "never" and "may not".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from infra.core.planning.stretches import (
+    NEVER,
+    Stretches,
+    copy_into,
+    earliest_on_one_node,
+    earliest_on_whole_nodes,
+    reserve,
+    room_for,
+    tightest_whole_node,
+)
+
+BURST = np.inf
+"""As a planned start: not here, burst now."""
+
+
+class Jobs(NamedTuple):
+    """Jobs by column; row ``i`` of each array is one job.
+
+    Attributes:
+        arrival: When it came. [jobs] float64
+        devices: How many devices it needs at once. [jobs] int64
+        runtime: How long it is expected to run. [jobs] float64
+        burst: The cloud's price for the whole job, infinity when it may not burst. [jobs] float64
+        boot: How much later a burst job starts. [jobs] float64
+        wait_price: Price of one time unit of waiting. [jobs] float64
+        latest: Latest start, infinity for none. [jobs] float64
+        rank: The order of planning, lowest first: arrival plus what may overtake it. [jobs] float64
+    """
+
+    arrival: np.ndarray
+    devices: np.ndarray
+    runtime: np.ndarray
+    burst: np.ndarray
+    boot: np.ndarray
+    wait_price: np.ndarray
+    latest: np.ndarray
+    rank: np.ndarray
+
+
+class Plan(NamedTuple):
+    """What a plan says, by row of the jobs it was made for.
+
+    Attributes:
+        start: Planned start here, or ``BURST``; -1 for a job that fits nowhere and may not burst. [jobs] float64
+        nodes: The nodes of the start here, -1 after the last. [jobs, widest] int64
+    """
+
+    start: np.ndarray
+    nodes: np.ndarray
+
+
+class Scratch(NamedTuple):
+    """Working memory, reused from plan to plan.
+
+    Attributes:
+        opened: The stretches as they are before any reservation.
+        plan: The same with the reservations of the plan being made.
+        trial: The plans of the search.
+        burst: Jobs to burst whatever their wait. [jobs] bool
+        first: Jobs put first for their latest start, in this plan or an earlier one. [jobs] bool
+        late: Jobs that would start too late here, and for no other reason burst. [jobs] bool
+        behind: Price of the waits of the job at a place of the queue and of all behind it. [jobs] float64
+    """
+
+    opened: Stretches
+    plan: Stretches
+    trial: Plan
+    burst: np.ndarray
+    first: np.ndarray
+    late: np.ndarray
+    behind: np.ndarray
+
+
+def scratch_for(nodes: int, per_node: int, jobs: int, widest: int) -> Scratch:
+    """Working memory for so many nodes and jobs, the widest of which takes ``widest`` nodes."""
+    flags = (np.zeros(jobs, np.bool_), np.zeros(jobs, np.bool_), np.zeros(jobs, np.bool_))
+    stretches = (room_for(nodes, per_node), room_for(nodes, per_node))
+    return Scratch(*stretches, plan_for(jobs, widest), *flags, np.zeros(jobs))
+
+
+def plan_for(jobs: int, widest: int) -> Plan:
+    """An empty plan."""
+    return Plan(np.full(jobs, -1.0), np.full((jobs, widest), -1, np.int64))
+
+
+@njit(cache=True)
+def sort_by_rank(queue: np.ndarray, count: int, jobs: Jobs, scratch: Scratch) -> None:
+    """Insertion sort of the queue: jobs put first by their latest start, then rank, arrival and row."""
+    for place in range(1, count):
+        job = queue[place]
+        back = place - 1
+        while back >= 0 and _before(job, queue[back], jobs, scratch.first):
+            queue[back + 1] = queue[back]
+            back -= 1
+        queue[back + 1] = job
+
+
+@njit(cache=True)
+def _before(one: int, other: int, jobs: Jobs, first: np.ndarray) -> bool:
+    if first[one] != first[other]:
+        return first[one]
+    if first[one] and jobs.latest[one] != jobs.latest[other]:
+        return jobs.latest[one] < jobs.latest[other]
+    if jobs.rank[one] != jobs.rank[other]:
+        return jobs.rank[one] < jobs.rank[other]
+    if jobs.arrival[one] != jobs.arrival[other]:
+        return jobs.arrival[one] < jobs.arrival[other]
+    return one < other
+
+
+@njit(cache=True)
+def reserve_in_order(
+    now: float,
+    used: int,
+    per_node: int,
+    queue: np.ndarray,
+    count: int,
+    jobs: Jobs,
+    scratch: Scratch,
+    plan: Plan,
+    give_up: float,
+) -> float:
+    """Reserve the earliest start for each job in turn; burst those for which waiting costs more than the cloud.
+
+    Args:
+        now: The instant of planning.
+        used: Rows in use of ``scratch.opened``.
+        per_node: Devices of a node.
+        queue: Rows of jobs in order; the first ``count`` are planned.
+        count: How many.
+        jobs: The jobs.
+        scratch: ``scratch.burst`` marks jobs that are burst whatever their wait.
+        plan: Written.
+        give_up: Stop as soon as the cost exceeds this.
+
+    Returns:
+        Cost of all waits and bursts; above ``give_up`` it is a lower bound.
+    """
+    stretches = scratch.plan
+    copy_into(stretches, scratch.opened, used)
+    cost = 0.0
+    for place in range(count):
+        job = queue[place]
+        cloud = jobs.burst[job] + jobs.wait_price[job] * jobs.boot[job]
+        if scratch.burst[job]:
+            scratch.late[job] = False
+            plan.start[job] = BURST
+            cost += cloud
+        else:
+            devices, runtime = jobs.devices[job], jobs.runtime[job]
+            row, whole = -1, 0
+            if devices <= per_node:
+                at, row = earliest_on_one_node(stretches, used, devices, runtime, now)
+            else:
+                whole = (devices + per_node - 1) // per_node
+                at = earliest_on_whole_nodes(stretches, used, whole, per_node, runtime, now)
+            dear = at == NEVER or jobs.wait_price[job] * (at - now) > cloud
+            scratch.late[job] = not dear and at > jobs.latest[job] and at > now
+            if cloud < NEVER and (dear or scratch.late[job]):
+                plan.start[job] = BURST
+                cost += cloud
+            elif at == NEVER:
+                plan.start[job] = -1.0
+            else:
+                plan.start[job] = at
+                cost += jobs.wait_price[job] * (at - now)
+                if whole == 0:
+                    plan.nodes[job, 0] = stretches.node[row]
+                    used = reserve(stretches, used, row, devices, at, at + runtime, now)
+                for part in range(whole):
+                    row = tightest_whole_node(stretches, used, per_node, runtime, at)
+                    plan.nodes[job, part] = stretches.node[row]
+                    used = reserve(stretches, used, row, per_node, at, at + runtime, now)
+        if cost > give_up:
+            break
+    return cost
+
+
+@njit(cache=True)
+def plan_jobs(
+    now: float,
+    used: int,
+    per_node: int,
+    queue: np.ndarray,
+    count: int,
+    jobs: Jobs,
+    scratch: Scratch,
+    plan: Plan,
+    search: int,
+    rounds: int,
+) -> float:
+    """Plan the queue: the decision of production and of the simulation.
+
+    1. In rank order, reserve for each job its earliest start that delays none before it, or burst it.
+    2. Jobs that this starts after their latest start are put first and the plan is made again.
+    3. Of the foremost ``search`` jobs, burst the one that lowers the cost of all of them most, as long as one does.
+
+    Args:
+        now: The instant of planning.
+        used: Rows in use of ``scratch.opened``, which holds when devices come free.
+        per_node: Devices of a node.
+        queue: Rows of the waiting jobs in rank order; reordered by step 2.
+        count: How many wait.
+        jobs: The jobs.
+        scratch: Working memory. `scratch.first` is read and written: a job once put first stays first.
+        plan: Written for every queued job.
+        search: How many of the foremost jobs step 3 considers; 0 leaves it out.
+        rounds: At most so many jobs are burst by step 3.
+
+    Returns:
+        The cost of the plan.
+    """
+    for place in range(count):
+        scratch.burst[queue[place]] = False
+    cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
+    for _ in range(4):
+        if not _put_late_first(queue, count, scratch):
+            break
+        sort_by_rank(queue, count, jobs, scratch)
+        cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
+    seen = min(count, search)
+    for _ in range(rounds if seen > 1 else 0):
+        worst = _worst_for_others(now, used, per_node, queue, seen, jobs, scratch, plan)
+        if worst < 0:
+            break
+        scratch.burst[worst] = True
+        cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
+    return cost
+
+
+@njit(cache=True)
+def _put_late_first(queue: np.ndarray, count: int, scratch: Scratch) -> bool:
+    """Mark the jobs that are late and not yet first; whether there was one."""
+    found = False
+    for place in range(count):
+        job = queue[place]
+        if scratch.late[job] and not scratch.first[job]:
+            scratch.first[job] = True
+            found = True
+    return found
+
+
+@njit(cache=True)
+def _worst_for_others(
+    now: float, used: int, per_node: int, queue: np.ndarray, count: int, jobs: Jobs, scratch: Scratch, plan: Plan
+) -> int:
+    """The job whose burst lowers the cost of the foremost ``count`` jobs most; -1 when none does.
+
+    A burst cannot save more than the waits of the job and of those behind it, so most candidates need no trial.
+    """
+    cost, wait = 0.0, 0.0
+    for place in range(count - 1, -1, -1):
+        job = queue[place]
+        if plan.start[job] == BURST:
+            cost += jobs.burst[job] + jobs.wait_price[job] * jobs.boot[job]
+        elif plan.start[job] >= 0:
+            wait += jobs.wait_price[job] * (plan.start[job] - now)
+        scratch.behind[place] = wait
+    cost += wait
+    best, best_cost = -1, cost - 1e-9 * max(1.0, cost)
+    for place in range(count):
+        job = queue[place]
+        cloud = jobs.burst[job] + jobs.wait_price[job] * jobs.boot[job]
+        if plan.start[job] < 0 or plan.start[job] == BURST or scratch.behind[place] <= cloud:
+            continue
+        scratch.burst[job] = True
+        trial = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, scratch.trial, best_cost)
+        scratch.burst[job] = False
+        if trial < best_cost:
+            best, best_cost = job, trial
+    return best

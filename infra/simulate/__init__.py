@@ -1,0 +1,1 @@
+"""Simulation: replays traces through the same core code that production decides with."""
