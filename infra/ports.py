@@ -12,7 +12,7 @@ from infra.core.inventory import DatasetVersion, Offer, Site
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import CostParts, Decision
 from infra.core.placement.estimate import Observation as Observation
-from infra.core.placement.snapshot import Snapshot
+from infra.core.placement.snapshot import QueueEntry, Snapshot
 from infra.core.trust import PermitClaims
 from infra.core.workload import WorkKind, WorkloadRequest
 
@@ -168,6 +168,12 @@ class RunStore(Protocol):
         """Append a decision as canonical JSON. Repeating the same one returns the stored record."""
 
     def decisions(self, run_id: str) -> tuple[DecisionRecord, ...]: ...
+
+    def enqueue(self, run_id: str, entry: QueueEntry | None) -> None:
+        """Write down, replace or, with ``None``, remove the run's place in the queue. InputError UNKNOWN_RUN."""
+
+    def queue(self) -> tuple[QueueEntry, ...]:
+        """Entries of the runs that wait, by run id. A run that left the state *waiting* is not in it any more."""
 
     def claim_attempt(self, record: AttemptRecord, capacity: int) -> AttemptRecord:
         """Open the next attempt and take its devices, in one transaction.

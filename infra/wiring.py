@@ -82,9 +82,11 @@ class ControlPlane:
     def priors(self) -> tuple[Rate, ...]:
         return load_rates(self.settings.config_dir / "rates.yaml")
 
-    def snapshot(self, datasets: tuple[tuple[str, str], ...] | None = None) -> Snapshot:
-        """The world now, with these datasets' versions (all accepted ones when ``None``)."""
-        return take_snapshot(self.database, self.sites, self.policy, self.priors, site_health, self.clock, datasets)
+    def snapshot(self, datasets: tuple[tuple[str, str], ...] | None = None, run_id: str = "") -> Snapshot:
+        """The world now, with these datasets' versions (all accepted ones when ``None``), as a run sees it."""
+        return take_snapshot(
+            self.database, self.sites, self.policy, self.priors, site_health, self.clock, datasets, run_id
+        )
 
 
 CONTROL_BLOCK = "HEADRACE_CONTROL_BLOCK"

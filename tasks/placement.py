@@ -15,6 +15,7 @@ from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.constraints import cheapest_source
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Candidate, Decision, Outcome
+from infra.core.placement.queue import entry_of
 from infra.core.placement.snapshot import Health, Snapshot
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.units import period_of
@@ -88,7 +89,7 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
         run = database.runs.run(plan.run_id)
         assert run is not None, "a run is opened before it is placed"
         request = remaining(control, plan)
-        snapshot = control.snapshot(tuple((ref.name, ref.version) for _, ref in plan.roles))
+        snapshot = control.snapshot(tuple((ref.name, ref.version) for _, ref in plan.roles), plan.run_id)
         decision = decide(request, snapshot)
         try:
             with database.transaction():
@@ -96,6 +97,9 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
                 if decision.outcome is not Outcome.RUN:
                     waits = decision.outcome is Outcome.WAIT
                     database.runs.set_run_state(plan.run_id, RunState.WAITING if waits else RunState.INFEASIBLE)
+                    database.runs.enqueue(
+                        plan.run_id, entry_of(plan.run_id, run.created_at, request, snapshot, decision)
+                    )
                     return Placement(decision, snapshot, request, None)
                 assert decision.chosen is not None
                 record = _attempt(control, plan, run.attempt + 1, decision.chosen, snapshot)

@@ -35,12 +35,14 @@ def take_snapshot(
     health: Callable[[tuple[str, ...], float], tuple[SiteHealth, ...]],
     clock: Clock,
     datasets: tuple[tuple[str, str], ...] | None = None,
+    run_id: str = "",
 ) -> Snapshot:
     """Return the world as it is now.
 
     Args:
         health: Says how the named sites are, given the instant.
         datasets: Names and versions to include; all accepted ones when ``None``.
+        run_id: The run that is decided about: its own place in the queue is left out.
     """
     now_at = clock.now()
     healths = health(tuple(site.name for site in sites), now_at)
@@ -53,6 +55,7 @@ def take_snapshot(
             entries = [entry for entry in found if entry is not None and not entry.quarantined]
         balances = database.ledger.balances(period_of(now_at))
         observations = database.history.observations()
+        queue = tuple(entry for entry in database.runs.queue() if entry.run_id != run_id)
     versions = sorted({entry.version for entry in entries}, key=lambda version: (version.name, version.version))
     return Snapshot(
         now_at=now_at,
@@ -63,4 +66,5 @@ def take_snapshot(
         rates=learn_rates(observations, priors),
         loads=loads_of(holding, now_at),
         health=healths,
+        queue=queue,
     )

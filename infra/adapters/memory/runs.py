@@ -11,7 +11,7 @@ from infra.adapters.memory.state import Shelf, State
 from infra.core.canonical import canonical
 from infra.core.lifecycle import AttemptState, RunState, may_publish, require_step
 from infra.core.placement.decision import Decision
-from infra.core.placement.snapshot import Snapshot
+from infra.core.placement.snapshot import QueueEntry, Snapshot
 from infra.core.workload import WorkloadRequest
 from infra.ports import AttemptRecord, DecisionRecord, Publication, RunRecord
 
@@ -63,6 +63,19 @@ class MemoryRunStore:
     def decisions(self, run_id: str) -> tuple[DecisionRecord, ...]:
         with self._shelf.looking() as state:
             return state.decisions.get(run_id, ())
+
+    def enqueue(self, run_id: str, entry: QueueEntry | None) -> None:
+        with self._shelf.transaction():
+            _run(self._shelf.state, run_id)
+            self._shelf.state.queue.pop(run_id, None)
+            if entry is not None:
+                self._shelf.state.queue[run_id] = entry
+
+    def queue(self) -> tuple[QueueEntry, ...]:
+        with self._shelf.looking() as state:
+            return tuple(
+                entry for run_id, entry in sorted(state.queue.items()) if state.runs[run_id].state is RunState.WAITING
+            )
 
     def claim_attempt(self, record: AttemptRecord, capacity: int) -> AttemptRecord:
         with self._shelf.transaction():

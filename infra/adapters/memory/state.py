@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
 from infra.core.budget import Balance
+from infra.core.placement.snapshot import QueueEntry
 from infra.ports import (
     AttemptRecord,
     CatalogEntry,
@@ -33,6 +34,7 @@ class State:
     reservations: dict[tuple[str, int], int] = field(default_factory=dict)
     runs: dict[str, RunRecord] = field(default_factory=dict)
     decisions: dict[str, tuple[DecisionRecord, ...]] = field(default_factory=dict)
+    queue: dict[str, QueueEntry] = field(default_factory=dict)
     attempts: dict[tuple[str, int], AttemptRecord] = field(default_factory=dict)
     publications: dict[str, Publication] = field(default_factory=dict)
     accepted: dict[tuple[str, str], CatalogEntry] = field(default_factory=dict)

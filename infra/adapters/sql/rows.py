@@ -12,6 +12,7 @@ from infra.core.canonical import canonical
 from infra.core.inventory import DatasetVersion, TrustZone
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import CostParts
+from infra.core.placement.snapshot import QueueEntry
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.workload import WorkKind
 from infra.ports import (
@@ -190,6 +191,10 @@ def catalog_entry_of(row: Row[Any]) -> CatalogEntry:
     )
     report = None if row.report_json is None else json.loads(row.report_json)
     return CatalogEntry(version, row.uri, row.manifest_sha256, row.recorded_at, bool(row.quarantined), report)
+
+
+def queue_entry_of(text: str) -> QueueEntry:
+    return QueueEntry(**json.loads(text))
 
 
 def observation_of(row: Row[Any]) -> Observation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from infra.adapters import control_rules as rules
 from infra.adapters.sql.engine import Transactions, next_number
@@ -16,13 +16,14 @@ from infra.adapters.sql.rows import (
     decision_of,
     json_text,
     publication_of,
+    queue_entry_of,
     run_of,
 )
-from infra.adapters.sql.tables import attempts, decisions, publications, runs
+from infra.adapters.sql.tables import attempts, decisions, publications, queue_entries, runs
 from infra.core.canonical import digest
 from infra.core.lifecycle import AttemptState, RunState, may_publish, require_step
 from infra.core.placement.decision import Decision
-from infra.core.placement.snapshot import Snapshot
+from infra.core.placement.snapshot import QueueEntry, Snapshot
 from infra.core.workload import WorkloadRequest
 from infra.ports import AttemptRecord, DecisionRecord, Publication, RunRecord
 
@@ -103,6 +104,23 @@ class SqlRunStore:
         query = select(decisions).where(decisions.c.run_id == run_id).order_by(decisions.c.sequence)
         with self._transactions.reading() as connection:
             return tuple(decision_of(row) for row in connection.execute(query))
+
+    def enqueue(self, run_id: str, entry: QueueEntry | None) -> None:
+        with self._transactions.writing() as connection:
+            _require_run(connection, run_id)
+            connection.execute(delete(queue_entries).where(queue_entries.c.run_id == run_id))
+            if entry is not None:
+                connection.execute(insert(queue_entries).values(run_id=run_id, entry_json=json_text(entry)))
+
+    def queue(self) -> tuple[QueueEntry, ...]:
+        query = (
+            select(queue_entries.c.entry_json)
+            .join(runs, runs.c.run_id == queue_entries.c.run_id)
+            .where(runs.c.state == RunState.WAITING.value)
+            .order_by(queue_entries.c.run_id)
+        )
+        with self._transactions.reading() as connection:
+            return tuple(queue_entry_of(row.entry_json) for row in connection.execute(query))
 
     def claim_attempt(self, record: AttemptRecord, capacity: int) -> AttemptRecord:
         with self._transactions.writing() as connection:

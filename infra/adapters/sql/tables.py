@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration, which is the one that this code needs."""
 
 APPEND_ONLY = ("ledger_entries", "decisions", "publications")
@@ -122,6 +122,13 @@ decisions = Table(
     _text("snapshot_json"),
     _text("decision_json"),
     UniqueConstraint("run_id", "digest"),
+)
+
+queue_entries = Table(
+    "queue_entries",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.run_id"), primary_key=True),
+    _text("entry_json"),
 )
 
 attempts = Table(

@@ -56,6 +56,47 @@ class SiteHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A run that waits for devices of an offer, and the start that is kept for it.
+
+    Attributes:
+        arrived_at: When the run was asked for.
+        runtime_s: How long it is expected to hold the devices.
+        start_at: When it is planned to start.
+        wait_micro_per_hour: What an hour of its waiting is worth, in micro-dollars; 0 when nobody named a price.
+        burst_micro: What it would cost more where it could start at once; ``None`` when it may start nowhere else.
+        boot_s: How much later it would compute there.
+        latest_start_at: Its latest start here that keeps its deadline; ``None`` without a deadline.
+        promised: An earlier plan put it first for its latest start, and later plans keep to that.
+        why: Code of the planner's reason.
+    """
+
+    run_id: str
+    tenant: str
+    site: str
+    offer: str
+    devices: int
+    arrived_at: float
+    runtime_s: float
+    start_at: float
+    priority: int = 50
+    wait_micro_per_hour: int = 0
+    burst_micro: int | None = None
+    boot_s: float = 0.0
+    latest_start_at: float | None = None
+    promised: bool = False
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"queue: {self.run_id}"
+        for name in ("runtime_s", "wait_micro_per_hour", "boot_s"):
+            require_number(getattr(self, name), f"{where}: {name}")
+        require_number(self.devices, f"{where}: devices", minimum=1)
+        for name in ("arrived_at", "start_at"):
+            require_instant(getattr(self, name), f"{where}: {name}")
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """How long work takes: ``fixed_s + units × unit_s / (devices' speed-up × relative speed)``.
 
@@ -86,6 +127,7 @@ class Snapshot:
     Attributes:
         now_at: The instant of the look; decisions have no other clock.
         health: Sites without an entry count as up.
+        queue: Other runs that wait, with the starts that are kept for them.
     """
 
     now_at: float
@@ -96,6 +138,7 @@ class Snapshot:
     rates: tuple[Rate, ...]
     loads: tuple[OfferLoad, ...] = ()
     health: tuple[SiteHealth, ...] = ()
+    queue: tuple[QueueEntry, ...] = ()
 
     def __post_init__(self) -> None:
         require_instant(self.now_at, "snapshot: now_at")
