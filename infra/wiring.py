@@ -18,6 +18,7 @@ from infra.core.inventory import Site
 from infra.core.placement.snapshot import Rate, Snapshot
 from infra.core.policy import Policy
 from infra.documents import load_policy, load_rates, load_sites
+from infra.documents.tenants import load_tenants
 from infra.ports import Clock, ControlStore, ObjectStore
 from infra.settings import Settings
 
@@ -81,6 +82,12 @@ class ControlPlane:
     @cached_property
     def priors(self) -> tuple[Rate, ...]:
         return load_rates(self.settings.config_dir / "rates.yaml")
+
+    def wait_micro_per_hour(self, tenant: str) -> int:
+        """What an hour of a run's waiting is worth to its tenant at priority 50; 0 for a tenant without a price."""
+        return next(
+            (each.wait_micro_per_hour for each in load_tenants(self.settings.tenants_file) if each.name == tenant), 0
+        )
 
     def snapshot(self, datasets: tuple[tuple[str, str], ...] | None = None, run_id: str = "") -> Snapshot:
         """The world now, with these datasets' versions (all accepted ones when ``None``), as a run sees it."""

@@ -52,6 +52,14 @@ class PlacementOptions(BaseModel):
         title="Budget (USD)",
         description="The most that this run may cost; none: what the tenant still has this month. 0: owned devices only.",
     )
+    waiting_usd_per_hour: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        title="Waiting (USD per hour)",
+        description="What an hour of waiting is worth: it starts at once elsewhere where that costs less. "
+        "None: what the tenant says, doubled for every 10 points of priority above 50.",
+    )
     priority: int = Field(50, ge=0, le=100, description="From 0 to 100, higher first among those that wait.")
     residency: list[str] = Field(
         default=[], description="Narrow the data's own residency: ISO 3166 codes or groups such as EU."
@@ -97,6 +105,9 @@ class PlacementOptions(BaseModel):
             deadline_at=deadline_at,
             budget_micro=None if self.budget_usd is None else micro_from_usd(self.budget_usd, "options: budget_usd"),
             priority=self.priority,
+            wait_micro_per_hour=None
+            if self.waiting_usd_per_hour is None
+            else micro_from_usd(self.waiting_usd_per_hour),
             residency=tuple(self.residency),
             trust_zone=TrustZone(self.trust_zone),
             purchases=tuple(Purchase(purchase) for purchase in self.purchases),

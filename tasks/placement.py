@@ -15,7 +15,7 @@ from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.constraints import cheapest_source
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Candidate, Decision, Outcome
-from infra.core.placement.queue import entry_of
+from infra.core.placement.queue import entry_of, wait_price
 from infra.core.placement.snapshot import Health, Snapshot
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.units import period_of
@@ -88,7 +88,7 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
     for _ in range(ROUNDS):
         run = database.runs.run(plan.run_id)
         assert run is not None, "a run is opened before it is placed"
-        request = remaining(control, plan)
+        request = priced(control, remaining(control, plan))
         snapshot = control.snapshot(tuple((ref.name, ref.version) for _, ref in plan.roles), plan.run_id)
         decision = decide(request, snapshot)
         try:
@@ -126,6 +126,14 @@ def remaining(control: ControlPlane, plan: RunPlan) -> WorkloadRequest:
     charged = [attempt.charged for attempt in control.database.runs.attempts(plan.run_id)]
     spent = sum(parts.total_micro for parts in charged if parts is not None)
     return replace(request, budget_micro=max(0, request.budget_micro - spent))
+
+
+def priced(control: ControlPlane, request: WorkloadRequest) -> WorkloadRequest:
+    """The request with its tenant's price of waiting, where it names none itself."""
+    if request.wait_micro_per_hour is not None:
+        return request
+    price = wait_price(control.wait_micro_per_hour(request.tenant), request.priority)
+    return replace(request, wait_micro_per_hour=price)
 
 
 def site_work(control: ControlPlane, plan: RunPlan, attempt: int, site: str, snapshot: Snapshot) -> SiteWork:

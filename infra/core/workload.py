@@ -63,6 +63,7 @@ class WorkloadRequest:
         deadline_at: Instant by which the result must be there, or ``None``.
         budget_micro: The most that this run may cost, or ``None`` for whatever the tenant still has.
         priority: 0 to 100, higher first among those that wait.
+        wait_micro_per_hour: What an hour of waiting is worth, in micro-dollars; ``None`` for what its tenant says.
         residency: Tags that restrict the run beyond its datasets' own; empty adds nothing.
         trust_zone: Least trusted zone that may run it.
         purchases: Ways of paying that are allowed.
@@ -82,6 +83,7 @@ class WorkloadRequest:
     purchases: tuple[Purchase, ...] = (Purchase.OWNED, Purchase.ON_DEMAND, Purchase.SPOT)
     checkpointed: bool = True
     fallbacks: tuple[Fallback, ...] = (Fallback.WAIT,)
+    wait_micro_per_hour: int | None = None
 
     def __post_init__(self) -> None:
         require_number(self.units, "request: units")
@@ -89,6 +91,8 @@ class WorkloadRequest:
             require_instant(self.deadline_at, "request: deadline_at")
         if self.budget_micro is not None:
             require_number(self.budget_micro, "request: budget_usd")
+        if self.wait_micro_per_hour is not None:
+            require_number(self.wait_micro_per_hour, "request: waiting_usd_per_hour")
         if not 0 <= self.priority <= 100:
             raise InputError("BAD_PRIORITY", f"{self.priority}", "request: priority", "use 0 to 100")
         if not self.purchases:

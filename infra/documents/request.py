@@ -61,6 +61,9 @@ class RequestDocument(Document):
         None, description="The same, counted from now (from the snapshot's instant): 30m, 1h30m, 45s, PT30M."
     )
     budget_usd: Usd | None = Field(None, description="The most it may cost in USD; null: what the tenant still has.")
+    waiting_usd_per_hour: Usd | None = Field(
+        None, description="What an hour of waiting is worth in USD; null: what its tenant says, at its priority."
+    )
     priority: Count = Field(50, description="0 to 100; higher first among those that wait.")
     residency: tuple[str, ...] = Field(
         (), description="Tags that restrict the run beyond its datasets' own: ISO 3166-1 codes, EU, EEA, PUBLIC, ..."
@@ -110,6 +113,9 @@ class RequestDocument(Document):
                 purchases=self.purchases,
                 checkpointed=self.checkpointed,
                 fallbacks=self.fallbacks,
+                wait_micro_per_hour=None
+                if self.waiting_usd_per_hour is None
+                else micro_from_usd(self.waiting_usd_per_hour),
             )
 
     def _deadline_at(self, now_at: float, where: str) -> float | None:

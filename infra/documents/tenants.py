@@ -20,6 +20,10 @@ class TenantDocument(Document):
     name: Name = Field(description="Unique name; requests say it.")
     description: Text | None = Field(None, description="For people.")
     monthly_budget_usd: Usd = Field(description="USD that its runs may cost in a calendar month (UTC).")
+    waiting_usd_per_hour: Usd = Field(
+        0,
+        description="What an hour of a run's waiting is worth to it at priority 50; 0: runs wait as long as they may.",
+    )
 
 
 class TenantsDocument(Document):
@@ -30,10 +34,11 @@ class TenantsDocument(Document):
 
 @dataclass(frozen=True, slots=True)
 class TenantBudget:
-    """A tenant and its budget for a month in micro-dollars."""
+    """A tenant, its budget for a month and its price of an hour's wait, in micro-dollars."""
 
     name: str
     monthly_limit_micro: int
+    wait_micro_per_hour: int = 0
 
 
 def load_tenants(path: str | Path | None = None) -> tuple[TenantBudget, ...]:
@@ -56,5 +61,7 @@ def load_tenants(path: str | Path | None = None) -> tuple[TenantBudget, ...]:
                 join(where, f"tenants[{index}].name"),
                 "name each tenant once",
             )
-        found[tenant.name] = TenantBudget(tenant.name, micro_from_usd(tenant.monthly_budget_usd))
+        found[tenant.name] = TenantBudget(
+            tenant.name, micro_from_usd(tenant.monthly_budget_usd), micro_from_usd(tenant.waiting_usd_per_hour)
+        )
     return tuple(found.values())

@@ -23,13 +23,13 @@ TIME_BAND = Fraction(1, 1000)  # seconds
 
 @dataclass(frozen=True)
 class Verdict:
-    """One start of one offer. ``possible`` is None inside the band."""
+    """One start of one offer. ``possible`` is None inside the band; ``weight`` is the cost and what the wait is worth."""
 
     site: str
     offer: str
     start_at: Fraction
     finish_at: Fraction
-    cost: Fraction
+    weight: Fraction
     possible: bool | None
 
 
@@ -130,10 +130,24 @@ def _starts(
     now, needed = snapshot.now_at, request.resources.devices
     # Free at an instant: the capacity less what is still out. Overdue devices count as out for one more minute.
     times = [now, *sorted(at if at > now else now + 60 for at, _ in busy)]
-    earliest = next(
-        (t for t in times if offer.capacity - sum(n for at, n in busy if (at if at > now else now + 60) > t) >= needed),
-        None,
-    )
+    kept = [
+        (begins, begins + entry.runtime_s, entry.devices)
+        for entry in snapshot.queue
+        if (entry.site, entry.offer) == (site.name, offer.name)
+        for begins in [max(entry.start_at, now)]
+    ]
+    times = sorted({*times, *(end for _, end, _ in kept)})
+
+    def left(t: float) -> int:
+        out = sum(n for at, n in busy if (at if at > now else now + 60) > t)
+        return offer.capacity - out - sum(n for begins, ends, n in kept if begins <= t < ends)
+
+    def free_from(t: float) -> bool:
+        """Whether enough is free at ``t`` and at every later change until the run has ended."""
+        ends = Fraction(t) + expected
+        return left(t) >= needed and all(left(b) >= needed for b, _, _ in kept if t < b and b + TIME_BAND < ends)
+
+    earliest = next((t for t in times if free_from(t)), None)
     waits = Fallback.WAIT in request.fallbacks
     if earliest is None or (earliest > now and not waits):
         return []
@@ -142,7 +156,7 @@ def _starts(
         edges = {m * 60 for w in offer.price.windows for m in (w.start_minute, w.end_minute)}
         midnight = math.floor(now / 86400) * 86400
         starts += [midnight + d * 86400 + e for d in range(4) for e in edges]
-        starts = [s for s in starts if s == earliest or earliest < s <= now + 48 * 3600]
+        starts = [s for s in starts if s == earliest or (earliest < s <= now + 48 * 3600 and free_from(s))]
     egress = sum(math.ceil(Fraction(d.bytes * s.egress_micro_per_gb, 10**9)) for d, s in moved)
     return [_verdict(request, snapshot, site, offer, Fraction(s), expected, high, egress) for s in starts]
 
@@ -225,5 +239,6 @@ def _verdict(
         possible = False
     elif money_fits and slack_time >= TIME_BAND:
         possible = True
-    cost = _money(offer, start, expected, n) + egress
-    return Verdict(site.name, offer.name, start, start + expected, cost, possible)
+    wait = Fraction(request.wait_micro_per_hour or 0) * (start - Fraction(snapshot.now_at)) / 3600
+    weight = _money(offer, start, expected, n) + egress + wait
+    return Verdict(site.name, offer.name, start, start + expected, weight, possible)

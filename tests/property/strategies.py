@@ -12,7 +12,7 @@ from infra.core.budget import Balance
 from infra.core.inventory import Cluster, DatasetVersion, Offer, Pool, Purchase, Site, TrustZone
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Decision
-from infra.core.placement.snapshot import Health, OfferLoad, Rate, Release, SiteHealth, Snapshot
+from infra.core.placement.snapshot import Health, OfferLoad, QueueEntry, Rate, Release, SiteHealth, Snapshot
 from infra.core.policy import Policy, Rule
 from infra.core.pricing import Price, PriceWindow
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, WorkloadRequest
@@ -184,6 +184,29 @@ def loads(draw: st.DrawFn, drawn_sites: tuple[Site, ...]) -> tuple[OfferLoad, ..
 
 
 @st.composite
+def queues(draw: st.DrawFn, drawn_sites: tuple[Site, ...]) -> tuple[QueueEntry, ...]:
+    """Seldom anybody waits; who does has a start that is past, now or later."""
+    found = []
+    for site in drawn_sites:
+        for pool in site.pools:
+            for offer in pool.offers:
+                if offer.capacity and draw(st.integers(0, 9)) == 0:
+                    starts = st.sampled_from((NOW_AT - 30.0, NOW_AT, NOW_AT + 600.0, NOW_AT + 7200.0))
+                    entry = QueueEntry(
+                        run_id=f"waits-{site.name}-{offer.name}",
+                        tenant=TENANTS[0],
+                        site=site.name,
+                        offer=offer.name,
+                        devices=draw(st.integers(1, max(1, offer.capacity))),
+                        arrived_at=NOW_AT - 60.0,
+                        runtime_s=draw(st.sampled_from((60.0, 1800.0, 100_000.0))),
+                        start_at=draw(starts),
+                    )
+                    found.append(entry)
+    return tuple(found)
+
+
+@st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     drawn_sites = tuple(draw(sites(name)) for name in SITES[: draw(st.sampled_from((3, 2, 4, 1)))])
     down = draw(mostly((), ("s0",), ("s1",)))
@@ -199,6 +222,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         ),
         rates=draw(rates()),
         loads=draw(loads(drawn_sites)),
+        queue=draw(queues(drawn_sites)),
         health=tuple(SiteHealth(name, Health.DOWN, "no heartbeat") for name in down),
     )
 
@@ -229,6 +253,7 @@ def requests(draw: st.DrawFn, snapshot: Snapshot | None = None) -> WorkloadReque
         purchases=draw(st.one_of(st.just(tuple(Purchase)), subsets(tuple(Purchase), least=1))),
         checkpointed=draw(st.booleans()),
         fallbacks=draw(st.sampled_from(((Fallback.WAIT,), ()))),
+        wait_micro_per_hour=draw(st.sampled_from((None, 0, 50_000, 3_000_000))),
     )
 
 

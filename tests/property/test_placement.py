@@ -85,7 +85,7 @@ def form_holds(request: WorkloadRequest, snapshot: Snapshot, decision: Decision)
     for other in decision.candidates[1:]:
         assert other.feasible == (other.reasons[0].code is ReasonCode.NOT_CHEAPEST)
         if other.feasible:
-            assert (other.cost.total_micro, other.finish_at) >= (chosen.cost.total_micro, chosen.finish_at)
+            assert (other.weight_micro, other.finish_at) >= (chosen.weight_micro, chosen.finish_at)
 
 
 def order_does_not_matter(request: WorkloadRequest, snapshot: Snapshot, decision: Decision) -> None:
@@ -121,7 +121,7 @@ def order_does_not_matter(request: WorkloadRequest, snapshot: Snapshot, decision
 
 
 def oracle_agrees(request: WorkloadRequest, snapshot: Snapshot, decision: Decision) -> None:
-    """Feasible exactly when the plain second opinion says so, and nothing that it finds is cheaper."""
+    """Feasible exactly when the plain second opinion says so, and nothing that it finds weighs less."""
     found = verdicts(request, snapshot)
     possible = [v for v in found if v.possible]
     if decision.chosen is None:
@@ -132,11 +132,11 @@ def oracle_agrees(request: WorkloadRequest, snapshot: Snapshot, decision: Decisi
         "the oracle finds the choice impossible"
     )
     if possible:
-        assert decision.chosen.cost.total_micro <= min(v.cost for v in possible) + MONEY_BAND
+        assert decision.chosen.weight_micro <= min(v.weight for v in possible) + MONEY_BAND
 
 
 def relaxing_never_costs(request: WorkloadRequest, snapshot: Snapshot, decision: Decision) -> None:
-    """More money, more time or a wider residency of the request never makes the choice dearer."""
+    """More money, more time or a wider residency of the request never makes the choice weigh more: cost, and what the wait is worth."""
     if decision.chosen is None:
         return
     wider = [
@@ -152,7 +152,7 @@ def relaxing_never_costs(request: WorkloadRequest, snapshot: Snapshot, decision:
     for relaxed in wider:
         again = decide(relaxed, snapshot).chosen
         assert again is not None
-        assert again.cost.total_micro <= decision.chosen.cost.total_micro
+        assert again.weight_micro <= decision.chosen.weight_micro
 
 
 def counterfactuals_hold(request: WorkloadRequest, snapshot: Snapshot, decision: Decision) -> None:

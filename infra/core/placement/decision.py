@@ -84,6 +84,7 @@ class Candidate:
         finish_at: Expected finish.
         finish_high_at: Finish with the spread of the estimate on top: the deadline is held against it.
         cost: Expected cost by part.
+        wait_micro: What its wait is worth to the request; nobody is charged for it.
         cap_micro: What is reserved, and the most that may be spent: the cost with the spread on top, with headroom
             where the budgets have it.
         feasible: Whether every hard constraint holds.
@@ -104,6 +105,12 @@ class Candidate:
     time: TimeParts = TimeParts()
     cost: CostParts = CostParts()
     cap_micro: int = 0
+    wait_micro: int = 0
+
+    @property
+    def weight_micro(self) -> int:
+        """What is minimised: the cost, and what the wait is worth."""
+        return self.cost.total_micro + self.wait_micro
 
 
 class ChangeKind(StrEnum):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import pairwise
 
 OVERDUE_GRACE_S = 60.0
 """Devices that should be back already are still in use: they are expected this long after now."""
@@ -15,36 +14,51 @@ def back_at(expected_at: float, now_at: float) -> float:
     return expected_at if expected_at > now_at else now_at + OVERDUE_GRACE_S
 
 
-def first_fit(
+Span = tuple[float, float]
+"""From an instant until just before another one, which may be infinity."""
+
+
+def free_spans(
     free: int,
     releases: Iterable[tuple[float, int]],
     kept: Iterable[tuple[float, float, int]],
     needed: int,
-    duration_s: float,
     now_at: float,
-) -> float | None:
-    """The first instant from which ``needed`` devices are free for ``duration_s`` on end; ``None`` when never.
+) -> tuple[Span, ...]:
+    """When at least ``needed`` devices are free, from now on, in order and apart from each other.
 
     Args:
         free: Devices free now.
         releases: Devices that come back, as (instant after now, devices).
-        kept: Devices that are kept for others, as (from, until, devices); a start in the past is now.
+        kept: Devices that are kept for others, as (from, until, devices); one that should have begun begins now.
     """
     changes: dict[float, int] = {now_at: free}
     for at, devices in releases:
         changes[at] = changes.get(at, 0) + devices
     for start_at, end_at, devices in kept:
         begins_at = max(start_at, now_at)
-        changes[begins_at] = changes.get(begins_at, 0) - devices
         ends_at = begins_at + (end_at - start_at)
+        changes[begins_at] = changes.get(begins_at, 0) - devices
         changes[ends_at] = changes.get(ends_at, 0) + devices
     left, since = 0, None
-    for at, until in pairwise([*sorted(changes), math.inf]):
+    spans: list[Span] = []
+    for at in sorted(changes):
         left += changes[at]
-        if left < needed:
+        if left >= needed:
+            since = at if since is None else since
+        elif since is not None:
+            spans.append((since, at))
             since = None
-            continue
-        since = at if since is None else since
-        if until - since >= duration_s:
-            return since
-    return None
+    if since is not None:
+        spans.append((since, math.inf))
+    return tuple(spans)
+
+
+def fits(spans: Iterable[Span], at: float, duration_s: float) -> bool:
+    """Whether devices are free from an instant for so long on end."""
+    return any(since <= at and at + duration_s <= until for since, until in spans)
+
+
+def first_fit(spans: Iterable[Span], duration_s: float) -> float | None:
+    """The first instant from which devices are free for so long on end; ``None`` when never."""
+    return next((since for since, until in spans if since + duration_s <= until), None)

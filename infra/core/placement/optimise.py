@@ -1,6 +1,7 @@
 """When an offer would start, what that costs and when it ends, and which start is its best.
 
-The rule of the house: least expected cost among the starts that break no constraint; then the earlier finish.
+The rule of the house: least expected cost among the starts that break no constraint, where every hour of waiting counts as
+what it is worth to the request; then the earlier finish.
 
 Cost of one start: the devices are paid from the start to the end, boot, transfer and rework included, at the
 prices of the windows that this span crosses; data that must move pays its source's egress once. What a start *needs* is
@@ -18,8 +19,10 @@ from infra.core.inventory import Offer, Pool, Site
 from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
 from infra.core.placement.decision import Candidate, CostParts, Reason, ReasonCode, TimeParts
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations, estimate, rate_for
-from infra.core.placement.world import OVERDUE_GRACE_S, World
+from infra.core.placement.fitting import Span, back_at, first_fit, fits, free_spans
+from infra.core.placement.world import World
 from infra.core.pricing import Price
+from infra.core.units import SECONDS_PER_HOUR
 from infra.core.workload import Fallback
 
 HORIZON_S = 48 * 3600.0
@@ -37,10 +40,12 @@ _CODE_ORDER = {code: index for index, code in enumerate(ReasonCode)}
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """How many devices of an offer are free now, and when as many as needed are; ``None`` when never."""
+    """How many devices of an offer are free now, and when as many as needed are for long enough; ``None`` when never."""
 
     free: int
     enough_at: float | None
+    spans: tuple[Span, ...] = ()
+    queued: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,14 @@ class Plan:
     finish_high_at: float
     time: TimeParts
     cost: CostParts
+    wait_micro: int
     needed_micro: int
     reasons: tuple[Reason, ...]
+
+    @property
+    def weight_micro(self) -> int:
+        """What is minimised: the cost, and what the wait is worth."""
+        return self.cost.total_micro + self.wait_micro
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +78,16 @@ class Assessment:
     plans: tuple[Plan, ...]
 
 
-def availability(world: World, site: Site, offer: Offer) -> Availability:
-    """Devices free now, and the instant by which releases have freed enough for the request."""
+def availability(world: World, site: Site, offer: Offer, duration_s: float) -> Availability:
+    """Devices free now, and the first instant from which enough are free without delaying a start kept for others."""
     needed = world.request.resources.devices
     load = world.loads.get((site.name, offer.name))
-    releases = sorted((entry.at, entry.devices) for entry in load.releases) if load else []
-    back = offer.capacity - sum(devices for _, devices in releases)  # below 0 when the capacity was lowered meanwhile
-    free = max(0, back)
-    if free >= needed:
-        return Availability(free, world.now_at)
-    for at, devices in releases:
-        back += devices
-        if back >= needed:
-            return Availability(free, at if at > world.now_at else world.now_at + OVERDUE_GRACE_S)
-    return Availability(free, None)
+    kept = world.queue.get((site.name, offer.name), ())
+    releases = [(back_at(entry.at, world.now_at), entry.devices) for entry in load.releases] if load else []
+    left = offer.capacity - sum(devices for _, devices in releases)  # below 0 when the capacity was lowered meanwhile
+    holds = [(entry.start_at, entry.start_at + entry.runtime_s, entry.devices) for entry in kept]
+    spans = free_spans(left, releases, holds, needed, world.now_at)
+    return Availability(max(0, left), first_fit(spans, duration_s), spans, len(kept))
 
 
 def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -> Assessment:
@@ -109,12 +116,16 @@ def _plans(
     world: World, site: Site, offer: Offer, durations: Durations, egress_micro: int, fixed: list[Reason]
 ) -> tuple[Plan, ...]:
     """One plan per start; adds CAPACITY_BUSY to ``fixed`` when no start can be named at all."""
-    available = availability(world, site, offer)
+    available = availability(world, site, offer, durations.total_s)
     needed = world.request.resources.devices
     if available.enough_at is None or available.enough_at > world.now_at + LONGEST_RUN_S:
         fixed.append(reason(ReasonCode.CAPACITY_BUSY, free=available.free, needed=needed))
         return ()
-    starts = _starts(world, offer, available.enough_at)
+    starts = [
+        at
+        for at in _starts(world, offer, available.enough_at)
+        if at == available.enough_at or fits(available.spans, at, durations.total_s)
+    ]
     return tuple(_plan(world, offer, durations, egress_micro, start_at, available) for start_at in starts)
 
 
@@ -164,9 +175,15 @@ def _plan(
             rework_s=durations.rework_s,
         ),
         cost=cost,
+        wait_micro=wait_worth(world, start_at - world.now_at),
         needed_micro=needed_micro,
         reasons=tuple(reasons),
     )
+
+
+def wait_worth(world: World, wait_s: float) -> int:
+    """Micro-dollars that a wait is worth to the request, rounded down."""
+    return int((world.request.wait_micro_per_hour or 0) * wait_s // SECONDS_PER_HOUR)
 
 
 def _timed_reasons(
@@ -175,11 +192,17 @@ def _timed_reasons(
     request, balance = world.request, world.balance
     reasons: list[Reason] = []
     late = request.deadline_at is not None and finish_high_at > request.deadline_at
-    busy = available.free < request.resources.devices
+    busy = available.enough_at is None or available.enough_at > world.now_at
     # Busy devices are no obstacle by themselves: they are one when nobody may wait, or waiting takes too long.
     if busy and (late or Fallback.WAIT not in request.fallbacks):
         reasons.append(
-            reason(ReasonCode.CAPACITY_BUSY, free=available.free, needed=request.resources.devices, free_at=start_at)
+            reason(
+                ReasonCode.CAPACITY_BUSY,
+                free=available.free,
+                needed=request.resources.devices,
+                free_at=start_at,
+                **({"queued": available.queued} if available.queued else {}),
+            )
         )
     if late and request.deadline_at is not None:
         reasons.append(
@@ -216,7 +239,7 @@ def best_candidate(world: World, assessment: Assessment) -> Candidate:
     """The offer at its best start: feasible before not, fewest broken constraints, least cost, earliest finish."""
     plan = min(
         assessment.plans,
-        key=lambda plan: (len(plan.reasons), plan.cost.total_micro, plan.finish_at, plan.start_at),
+        key=lambda plan: (len(plan.reasons), plan.weight_micro, plan.finish_at, plan.start_at),
         default=None,
     )
     broken = [*assessment.fixed_reasons, *(plan.reasons if plan else ())]
@@ -234,6 +257,7 @@ def best_candidate(world: World, assessment: Assessment) -> Candidate:
         finish_high_at=plan.finish_high_at if plan else None,
         time=plan.time if plan else TimeParts(),
         cost=plan.cost if plan else CostParts(),
+        wait_micro=plan.wait_micro if plan else 0,
         cap_micro=_cap(world, plan.needed_micro) if plan else 0,
     )
 
@@ -246,9 +270,9 @@ def _cap(world: World, needed_micro: int) -> int:
 
 
 def by_cost(candidate: Candidate) -> tuple[int, float, str, str]:
-    """The objective and its ties: cost, then finish, then site, then offer."""
+    """The objective and its ties: cost with what the wait is worth, then finish, then site, then offer."""
     finish_at = candidate.finish_at if candidate.finish_at is not None else float("inf")
-    return candidate.cost.total_micro, finish_at, candidate.site, candidate.offer
+    return candidate.weight_micro, finish_at, candidate.site, candidate.offer
 
 
 def assessments(world: World, wanted: Collection[tuple[str, str]] | None = None) -> Iterator[Assessment]:

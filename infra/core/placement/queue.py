@@ -76,7 +76,7 @@ def entry_of(
         runtime_s=chosen.finish_at - chosen.start_at,
         start_at=chosen.start_at,
         priority=request.priority,
-        wait_micro_per_hour=request.wait_micro_per_hour,
+        wait_micro_per_hour=request.wait_micro_per_hour or 0,
         burst_micro=None if burst is None else max(0, burst.cost.total_micro - chosen.cost.total_micro),
         boot_s=0.0 if burst is None else burst.time.boot_s,
         latest_start_at=latest_at,

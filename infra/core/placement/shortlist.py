@@ -1,8 +1,8 @@
 """Which offer wins, found without working out every candidate.
 
 All offers are looked at as columns: what breaks a hard constraint is struck out, the others get their cost and finish.
-For prices without windows both figures are those of ``assess``, operation by operation; with windows they are bounds from
-below. The best row is then worked out in full, policy and windows included, and the next one only while its figures can
+For prices without windows both figures are those of ``assess``, operation by operation; with windows, and where starts are
+kept for others, they are bounds from below. The best row is then worked out in full, policy and windows included, and the next one only while its figures can
 still beat the best candidate found. Thousands of offers cost a few array operations and, as a rule, one or two candidates.
 """
 
@@ -18,9 +18,10 @@ from infra.core.jurisdictions import permits
 from infra.core.placement.constraints import cheapest_source, egress_micro, needed_zone, transfer_s, view_site
 from infra.core.placement.decision import Candidate
 from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S, LONGEST_RUN_S, expected_rework, speed_up
+from infra.core.placement.fitting import OVERDUE_GRACE_S
 from infra.core.placement.market import Floats, Market, Use, market_of, use_of
 from infra.core.placement.optimise import CAP_MARGIN_PERCENT, assess, best_candidate, by_cost
-from infra.core.placement.world import OVERDUE_GRACE_S, World
+from infra.core.placement.world import World
 from infra.core.units import SECONDS_PER_HOUR
 from infra.core.workload import Fallback
 
@@ -33,28 +34,28 @@ _LARGEST = 1 << 60
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shortlist:
-    """Cost and finish of every row at its best, as columns.
+    """Weight and finish of every row at its best, as columns.
 
     Attributes:
-        cost_micro: ``[offers] int64``; ``OUT`` where a hard constraint is broken. Exact, or a bound from below.
+        weight_micro: Cost, and what the wait is worth: ``[offers] int64``; ``OUT`` where a hard constraint is broken. Exact, or a bound from below.
         finish_at: ``[offers] float64``; the earliest expected finish.
     """
 
     market: Market
-    cost_micro: np.ndarray
+    weight_micro: np.ndarray
     finish_at: Floats
 
 
 def choose(world: World) -> Candidate | None:
     """The candidate that wins; ``None`` when every offer breaks some constraint."""
     listed = shortlist(world)
-    cost = listed.cost_micro
+    weight = listed.weight_micro
     best: Candidate | None = None
-    while cost.size:
-        least = int(cost.min())
+    while weight.size:
+        least = int(weight.min())
         if least == OUT:
             return best
-        ties = np.flatnonzero(cost == least)
+        ties = np.flatnonzero(weight == least)
         row = int(ties[np.argmin(listed.finish_at[ties])])  # of equal finishes the first: rows are sorted by name
         site, pool, offer = listed.market.rows[row]
         if best is not None and (least, float(listed.finish_at[row]), site.name, offer.name) >= by_cost(best):
@@ -62,7 +63,7 @@ def choose(world: World) -> Candidate | None:
         candidate = best_candidate(world, assess(world, site, pool, offer, view_site(world, site)))
         if candidate.feasible and (best is None or by_cost(candidate) < by_cost(best)):
             best = candidate
-        cost[row] = OUT
+        weight[row] = OUT
     return best
 
 
@@ -103,7 +104,10 @@ def shortlist(world: World) -> Shortlist:
         fits &= use.free >= devices
     if stale:
         fits[:] = False
-    return Shortlist(market, np.where(fits, cost, OUT), start_at + total_s)
+    wait_s = np.where(start_at < math.inf, start_at - world.now_at, 0.0)
+    worth = np.floor_divide((request.wait_micro_per_hour or 0) * wait_s, SECONDS_PER_HOUR)
+    weight = cost + np.fmin(worth, _LARGEST).astype(np.int64)
+    return Shortlist(market, np.where(fits, weight, OUT), start_at + total_s)
 
 
 @lru_cache(maxsize=512)

@@ -15,16 +15,13 @@ from infra.core.budget import Balance
 from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Site
 from infra.core.placement.market import market_of
-from infra.core.placement.snapshot import Health, OfferLoad, Rate, SiteHealth, Snapshot
+from infra.core.placement.snapshot import Health, OfferLoad, QueueEntry, Rate, SiteHealth, Snapshot
 from infra.core.recent import remembered
 from infra.core.units import iso, period_of
 from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest
 
 Key = TypeVar("Key", bound=Hashable)
 Entry = TypeVar("Entry")
-
-OVERDUE_GRACE_S = 60.0
-"""Devices that should be back already are still in use: they are expected this long after now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +34,7 @@ class World:
         balance: The tenant's account in the period of ``now_at``.
         rates: Rates of the request's kind, by device kind; ``""`` is the reference device.
         loads: What is in use, by (site, offer); an offer without an entry is free.
+        queue: Starts that are kept for others, by (site, offer).
         down: Why a site is down, by its name.
     """
 
@@ -48,6 +46,7 @@ class World:
     balance: Balance
     rates: dict[str, Rate]
     loads: dict[tuple[str, str], OfferLoad]
+    queue: dict[tuple[str, str], tuple[QueueEntry, ...]]
     down: dict[str, str]
 
     @property
@@ -75,6 +74,7 @@ class World:
             balance=_balance(request, snapshot),
             rates={rate.device: rate for rate in snapshot.rates if rate.kind is request.kind},
             loads=_loads(snapshot.loads).by_key,
+            queue=_queue(snapshot.queue),
             down={entry.site: entry.detail for entry in snapshot.health if entry.health is Health.DOWN},
         )
 
@@ -88,6 +88,7 @@ def _require_unique(snapshot: Snapshot) -> None:
         ("rates", _rates(snapshot.rates)),
         ("loads", _loads(snapshot.loads)),
         ("health", _health(snapshot.health)),
+        ("queue", _queued(snapshot.queue)),
     ):
         if index.twice:
             raise InputError(
@@ -154,6 +155,19 @@ def _rates(rates: tuple[Rate, ...]) -> _Index[tuple[WorkKind, str], Rate]:
 @remembered(8)
 def _loads(loads: tuple[OfferLoad, ...]) -> _Index[tuple[str, str], OfferLoad]:
     return _Index.of(loads, lambda load: (load.site, load.offer), lambda load: f"{load.site}/{load.offer}")
+
+
+@remembered(8)
+def _queue(entries: tuple[QueueEntry, ...]) -> dict[tuple[str, str], tuple[QueueEntry, ...]]:
+    found: dict[tuple[str, str], list[QueueEntry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.run_id):
+        found.setdefault((entry.site, entry.offer), []).append(entry)
+    return {where: tuple(kept) for where, kept in found.items()}
+
+
+@remembered(8)
+def _queued(entries: tuple[QueueEntry, ...]) -> _Index[str, QueueEntry]:
+    return _Index.of(entries, lambda entry: entry.run_id, lambda entry: f"run {entry.run_id}")
 
 
 @remembered(8)
