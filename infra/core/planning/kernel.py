@@ -35,6 +35,10 @@ BURST = np.inf
 """As a planned start: not here, burst now."""
 
 
+SHORTEST = 1e-6
+"""No job is planned for less time than this: two that take none must not share devices at one instant."""
+
+
 class Jobs(NamedTuple):
     """Jobs by column; row ``i`` of each array is one job.
 
@@ -169,7 +173,8 @@ def reserve_in_order(
             plan.start[job] = BURST
             cost += cloud
         else:
-            devices, runtime = jobs.devices[job], jobs.runtime[job]
+            devices = jobs.devices[job]
+            runtime = max(jobs.runtime[job], SHORTEST)
             row, whole = -1, 0
             if devices <= per_node:
                 at, row = earliest_on_one_node(stretches, used, devices, runtime, now)

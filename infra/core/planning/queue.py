@@ -245,7 +245,8 @@ def _ranks(cluster: Cluster, ordered: list[WaitingJob], now_at: float, rules: Ru
         if worth is None:
             worth = job.devices * job.runtime_s / SECONDS_PER_HOUR * rules.device_micro_per_hour
         price = job.wait_micro_per_hour / SECONDS_PER_HOUR
-        back.append(rules.overtaking * worth / price if price > 0 else rules.longest_overtaking_s)
+        free = rules.longest_overtaking_s if rules.overtaking > 0 else 0.0
+        back.append(rules.overtaking * worth / price if price > 0 else free)
     ranks = np.array([job.arrival_at - now_at for job in ordered])
     behind = np.minimum(np.array(back), rules.longest_overtaking_s)
     work = _running_work(cluster, now_at)
