@@ -35,6 +35,10 @@ BURST = np.inf
 """As a planned start: not here, burst now."""
 
 
+SHORTEST = 1e-6
+"""No job is planned for less time than this: two that take none must not share devices at one instant."""
+
+
 class Jobs(NamedTuple):
     """Jobs by column; row ``i`` of each array is one job.
 
@@ -65,10 +69,12 @@ class Plan(NamedTuple):
     Attributes:
         start: Planned start here, or ``BURST``; -1 for a job that fits nowhere and may not burst. [jobs] float64
         nodes: The nodes of the start here, -1 after the last. [jobs, widest] int64
+        late: Whether it would start too late here, and for no other reason burst. [jobs] bool
     """
 
     start: np.ndarray
     nodes: np.ndarray
+    late: np.ndarray
 
 
 class Scratch(NamedTuple):
@@ -80,7 +86,6 @@ class Scratch(NamedTuple):
         trial: The plans of the search.
         burst: Jobs to burst whatever their wait. [jobs] bool
         first: Jobs put first for their latest start, in this plan or an earlier one. [jobs] bool
-        late: Jobs that would start too late here, and for no other reason burst. [jobs] bool
         behind: Price of the waits of the job at a place of the queue and of all behind it. [jobs] float64
     """
 
@@ -89,20 +94,19 @@ class Scratch(NamedTuple):
     trial: Plan
     burst: np.ndarray
     first: np.ndarray
-    late: np.ndarray
     behind: np.ndarray
 
 
 def scratch_for(nodes: int, per_node: int, jobs: int, widest: int) -> Scratch:
     """Working memory for so many nodes and jobs, the widest of which takes ``widest`` nodes."""
-    flags = (np.zeros(jobs, np.bool_), np.zeros(jobs, np.bool_), np.zeros(jobs, np.bool_))
+    flags = (np.zeros(jobs, np.bool_), np.zeros(jobs, np.bool_))
     stretches = (room_for(nodes, per_node), room_for(nodes, per_node))
     return Scratch(*stretches, plan_for(jobs, widest), *flags, np.zeros(jobs))
 
 
 def plan_for(jobs: int, widest: int) -> Plan:
     """An empty plan."""
-    return Plan(np.full(jobs, -1.0), np.full((jobs, widest), -1, np.int64))
+    return Plan(np.full(jobs, -1.0), np.full((jobs, widest), -1, np.int64), np.zeros(jobs, np.bool_))
 
 
 @njit(cache=True)
@@ -165,11 +169,12 @@ def reserve_in_order(
         job = queue[place]
         cloud = jobs.burst[job] + jobs.wait_price[job] * jobs.boot[job]
         if scratch.burst[job]:
-            scratch.late[job] = False
+            plan.late[job] = False
             plan.start[job] = BURST
             cost += cloud
         else:
-            devices, runtime = jobs.devices[job], jobs.runtime[job]
+            devices = jobs.devices[job]
+            runtime = max(jobs.runtime[job], SHORTEST)
             row, whole = -1, 0
             if devices <= per_node:
                 at, row = earliest_on_one_node(stretches, used, devices, runtime, now)
@@ -177,8 +182,8 @@ def reserve_in_order(
                 whole = (devices + per_node - 1) // per_node
                 at = earliest_on_whole_nodes(stretches, used, whole, per_node, runtime, now)
             dear = at == NEVER or jobs.wait_price[job] * (at - now) > cloud
-            scratch.late[job] = not dear and at > jobs.latest[job] and at > now
-            if cloud < NEVER and (dear or scratch.late[job]):
+            plan.late[job] = not dear and at > jobs.latest[job] and at > now
+            if cloud < NEVER and (dear or plan.late[job]):
                 plan.start[job] = BURST
                 cost += cloud
             elif at == NEVER:
@@ -236,30 +241,48 @@ def plan_jobs(
         scratch.burst[queue[place]] = False
     cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
     for _ in range(4):
-        if not _put_late_first(queue, count, scratch):
+        if not _put_late_first(queue, count, jobs, scratch, plan):
             break
-        sort_by_rank(queue, count, jobs, scratch)
         cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
     seen = min(count, search)
+    found = False
     for _ in range(rounds if seen > 1 else 0):
         worst = _worst_for_others(now, used, per_node, queue, seen, jobs, scratch, plan)
         if worst < 0:
             break
         scratch.burst[worst] = True
+        found = True
+        cost = reserve_in_order(now, used, per_node, queue, seen, jobs, scratch, plan, NEVER)
+    if found and seen < count:
         cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
     return cost
 
 
 @njit(cache=True)
-def _put_late_first(queue: np.ndarray, count: int, scratch: Scratch) -> bool:
-    """Mark the jobs that are late and not yet first; whether there was one."""
+def _put_late_first(queue: np.ndarray, count: int, jobs: Jobs, scratch: Scratch, plan: Plan) -> bool:
+    """Move jobs that are late to the front, by latest start; the others keep their order. Whether one was found."""
     found = False
     for place in range(count):
         job = queue[place]
-        if scratch.late[job] and not scratch.first[job]:
+        if plan.late[job] and not scratch.first[job]:
             scratch.first[job] = True
             found = True
-    return found
+    if not found:
+        return False
+    others = np.empty(count, np.int64)
+    first, rest = 0, 0
+    for place in range(count):
+        job = queue[place]
+        if scratch.first[job]:
+            queue[first] = job
+            first += 1
+        else:
+            others[rest] = job
+            rest += 1
+    sort_by_rank(queue, first, jobs, scratch)
+    for place in range(rest):
+        queue[first + place] = others[place]
+    return True
 
 
 @njit(cache=True)

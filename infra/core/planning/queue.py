@@ -1,0 +1,317 @@
+"""Planning a queue: waiting jobs, a cluster and an instant in, one decision per job out.
+
+The dataclasses here are what production and tests read and write; the work is done by the compiled `kernel`. It is imported
+when a queue is planned and not before, so that deciding about a single request does not pay for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+import numpy as np
+
+from infra.core.errors import InputError
+from infra.core.units import MICRO_PER_USD, SECONDS_PER_HOUR, require_instant, require_number
+
+OVERDUE_GRACE_S = 60.0
+"""A job that should have ended goes on for at least this long."""
+
+OVERRUN = 0.5
+"""And it is expected to need this share of its run so far on top."""
+
+
+class Action(StrEnum):
+    """What to do with a waiting job."""
+
+    START = "start"
+    RESERVE = "reserve"
+    BURST = "burst"
+    WAIT = "wait"
+
+
+class Why(StrEnum):
+    """The reason that decided it."""
+
+    FREE_NOW = "FREE_NOW"
+    CHEAPER_THAN_CLOUD = "CHEAPER_THAN_CLOUD"
+    LATEST_START_KEPT = "LATEST_START_KEPT"
+    LATEST_START_MISSED = "LATEST_START_MISSED"
+    CANNOT_BURST = "CANNOT_BURST"
+    WAIT_COSTS_MORE = "WAIT_COSTS_MORE"
+    DELAYS_OTHERS = "DELAYS_OTHERS"
+    LATEST_START_NEEDS_CLOUD = "LATEST_START_NEEDS_CLOUD"
+    TOO_WIDE = "TOO_WIDE"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job that holds devices.
+
+    Attributes:
+        id: Its name.
+        tenant: Whose it is.
+        devices_on: Devices by node, as (node, devices).
+        started_at: When it began.
+        expected_end_at: When it is expected to end; in the past for one that takes longer than expected.
+    """
+
+    id: str
+    tenant: str
+    devices_on: tuple[tuple[int, int], ...]
+    started_at: float
+    expected_end_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Equal nodes. A job of no more devices than a node has needs one node, a wider one whole nodes.
+
+    A pool whose devices are all alike and may serve any job together is one node with all of them.
+    """
+
+    nodes: int
+    devices_per_node: int
+    running: tuple[RunningJob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """A job in the queue.
+
+    Attributes:
+        id: Its name, unlike all others'.
+        tenant: Whose it is.
+        arrival_at: When it came.
+        devices: How many it needs at once.
+        runtime_s: How long it is expected to run here.
+        burst_micro: What it would cost more in the cloud than here, in micro-dollars; ``None`` when it may not burst.
+        wait_micro_per_hour: Price of an hour of its waiting.
+        boot_s: How much later it would start in the cloud.
+        latest_start_at: Latest start, here or there, to keep its deadline; ``None`` for none.
+        promised: An earlier plan put it first for its latest start, and said so in `PlannedJob.promised`.
+    """
+
+    id: str
+    tenant: str
+    arrival_at: float
+    devices: int
+    runtime_s: float
+    burst_micro: int | None
+    wait_micro_per_hour: int
+    boot_s: float = 0.0
+    latest_start_at: float | None = None
+    promised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the queue is ordered and how hard the planner looks.
+
+    Attributes:
+        overtaking: A job may be overtaken by those that come up to this share of its patience later; its patience is how
+            long it may wait until that costs as much as the cloud.
+        longest_overtaking_s: And by none that comes later than this: no job waits for ever.
+        fairness: How much of the time that a tenant's work ahead would take on an equal share of the devices its next
+            job stands back; 0 leaves tenants out.
+        device_micro_per_hour: What a device is worth, for the patience of jobs that may not burst.
+        search: How many of the foremost jobs are weighed against each other for a burst.
+        rounds: How many of them are burst at most, in one plan, for the others' sake.
+    """
+
+    overtaking: float = 0.5
+    longest_overtaking_s: float = 7 * 86_400.0
+    fairness: float = 1.0
+    device_micro_per_hour: int = 5 * MICRO_PER_USD // 2
+    search: int = 48
+    rounds: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """The decision about one job.
+
+    Attributes:
+        id: Its name.
+        action: ``start`` here now, ``reserve`` a start here, ``burst`` now, or ``wait`` for more devices than there are.
+        why: The reason.
+        start_at: When it starts: now, the reserved instant, or after the cloud's boot; ``None`` for ``wait``.
+        nodes: The nodes of a start here.
+        promised: It stands first for its latest start; to be handed back in `WaitingJob.promised`.
+    """
+
+    id: str
+    action: Action
+    why: Why
+    start_at: float | None
+    nodes: tuple[int, ...] = ()
+    promised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlan:
+    """The plan of a queue.
+
+    Attributes:
+        now_at: The instant it was made for.
+        jobs: One decision per waiting job, in the order in which they were planned.
+        cost_micro: Price of all planned waits and bursts, in micro-dollars.
+    """
+
+    now_at: float
+    jobs: tuple[PlannedJob, ...]
+    cost_micro: float
+
+
+def plan_queue(cluster: Cluster, waiting: Iterable[WaitingJob], now_at: float, rules: Rules | None = None) -> QueuePlan:
+    """Plan all waiting jobs. The same input gives the same plan, in whatever order it lists things.
+
+    Raises:
+        InputError: ``BAD_NUMBER`` or ``BAD_TIME`` for a value out of its range, ``DUPLICATE_VALUE`` for an id that stands
+            twice, ``UNKNOWN_NODE`` for a node that the cluster does not have.
+    """
+    from infra.core.planning.kernel import Jobs, plan_for, plan_jobs, scratch_for
+    from infra.core.planning.stretches import open_nodes
+
+    rules = rules or Rules()
+    require_instant(now_at, "now_at")
+    ordered = sorted(waiting, key=lambda job: (job.arrival_at, job.id))
+    _check(cluster, ordered)
+    if not ordered:
+        return QueuePlan(now_at, (), 0.0)
+    per_node = cluster.devices_per_node
+    runtime = np.array([job.runtime_s for job in ordered])
+    latest = [math.inf if job.latest_start_at is None else job.latest_start_at - now_at for job in ordered]
+    jobs = Jobs(
+        arrival=np.array([job.arrival_at - now_at for job in ordered]),
+        devices=np.array([job.devices for job in ordered], np.int64),
+        runtime=runtime,
+        burst=np.array([math.inf if job.burst_micro is None else float(job.burst_micro) for job in ordered]),
+        boot=np.array([job.boot_s for job in ordered]),
+        wait_price=np.array([job.wait_micro_per_hour / SECONDS_PER_HOUR for job in ordered]),
+        latest=np.array(latest),
+        rank=_ranks(cluster, ordered, now_at, rules),
+    )
+    widest = -(-int(jobs.devices.max()) // per_node)
+    scratch, plan = scratch_for(cluster.nodes, per_node, len(ordered), widest), plan_for(len(ordered), widest)
+    scratch.first[:] = [job.promised and job.latest_start_at is not None for job in ordered]
+    before = np.where(scratch.first, jobs.latest, 0.0)
+    queue = np.lexsort((jobs.arrival, jobs.rank, before, ~scratch.first))
+    used = open_nodes(scratch.opened, _free_at(cluster, now_at))
+    cost = plan_jobs(0.0, used, per_node, queue, len(ordered), jobs, scratch, plan, rules.search, rules.rounds)
+    told = tuple(
+        _told(
+            ordered[row],
+            float(plan.start[row]),
+            plan.nodes[row],
+            bool(scratch.first[row]),
+            now_at,
+            (bool(scratch.burst[row]), bool(plan.late[row])),
+        )
+        for row in queue.tolist()
+    )
+    return QueuePlan(now_at, told, float(cost))
+
+
+def _told(
+    job: WaitingJob, start: float, nodes: np.ndarray, promised: bool, now_at: float, flags: tuple[bool, bool]
+) -> PlannedJob:
+    for_others, late = flags
+    if start == math.inf:
+        why = Why.DELAYS_OTHERS if for_others else Why.LATEST_START_NEEDS_CLOUD if late else Why.WAIT_COSTS_MORE
+        return PlannedJob(job.id, Action.BURST, why, now_at + job.boot_s)
+    if start < 0:
+        return PlannedJob(job.id, Action.WAIT, Why.TOO_WIDE, None)
+    here = tuple(sorted(node for node in nodes.tolist() if node >= 0))
+    if start == 0:
+        return PlannedJob(job.id, Action.START, Why.FREE_NOW, now_at, here, promised)
+    why = Why.CANNOT_BURST if job.burst_micro is None else Why.CHEAPER_THAN_CLOUD
+    if late:
+        why = Why.LATEST_START_MISSED
+    elif promised:
+        why = Why.LATEST_START_KEPT
+    return PlannedJob(job.id, Action.RESERVE, why, now_at + start, here, promised)
+
+
+def _ranks(cluster: Cluster, ordered: list[WaitingJob], now_at: float, rules: Rules) -> np.ndarray:
+    """Arrival, plus what a job may be overtaken by: its patience, and its tenant's work ahead of it. [jobs] seconds"""
+    back = []
+    for job in ordered:
+        worth = job.burst_micro
+        if worth is None:
+            worth = job.devices * job.runtime_s / SECONDS_PER_HOUR * rules.device_micro_per_hour
+        price = job.wait_micro_per_hour / SECONDS_PER_HOUR
+        free = rules.longest_overtaking_s if rules.overtaking > 0 else 0.0
+        back.append(rules.overtaking * worth / price if price > 0 else free)
+    ranks = np.array([job.arrival_at - now_at for job in ordered])
+    behind = np.minimum(np.array(back), rules.longest_overtaking_s)
+    work = _running_work(cluster, now_at)
+    tenants = set(work) | {job.tenant for job in ordered}
+    if len(tenants) > 1 and rules.fairness > 0:
+        share = cluster.nodes * cluster.devices_per_node / len(tenants)
+        for row in np.lexsort((ranks, ranks + behind)).tolist():
+            job = ordered[row]
+            behind[row] += rules.fairness * work.get(job.tenant, 0.0) / share
+            work[job.tenant] = work.get(job.tenant, 0.0) + job.devices * job.runtime_s
+    return ranks + np.minimum(behind, rules.longest_overtaking_s)
+
+
+def _running_work(cluster: Cluster, now_at: float) -> dict[str, float]:
+    """Device-seconds that each tenant's running jobs still hold."""
+    work: dict[str, float] = {}
+    by_tenant = sorted(cluster.running, key=lambda job: (job.tenant, job.id))
+    for tenant, jobs in groupby(by_tenant, key=lambda job: job.tenant):
+        left = ((_end_s(job, now_at), sum(devices for _, devices in job.devices_on)) for job in jobs)
+        work[tenant] = math.fsum(end * devices for end, devices in left)
+    return work
+
+
+def _end_s(job: RunningJob, now_at: float) -> float:
+    if job.expected_end_at > now_at:
+        return job.expected_end_at - now_at
+    return max(OVERDUE_GRACE_S, OVERRUN * (now_at - job.started_at))
+
+
+def _free_at(cluster: Cluster, now_at: float) -> np.ndarray:
+    """From when each device is free, in seconds from now. [nodes, devices_per_node]
+
+    Where more devices are held than the node has (its capacity was lowered), the first to come back free nothing.
+    """
+    held: dict[int, list[float]] = {}
+    for job in cluster.running:
+        for node, devices in job.devices_on:
+            held.setdefault(node, []).extend([_end_s(job, now_at)] * devices)
+    free_at = np.full((cluster.nodes, cluster.devices_per_node), -1.0)
+    for node, ends in held.items():
+        last = sorted(ends)[-cluster.devices_per_node :]
+        free_at[node, : len(last)] = last
+    return free_at
+
+
+def _check(cluster: Cluster, ordered: list[WaitingJob]) -> None:
+    require_number(cluster.nodes, "cluster.nodes", minimum=1)
+    require_number(cluster.devices_per_node, "cluster.devices_per_node", minimum=1)
+    twice = [name for name, count in Counter(job.id for job in ordered).items() if count > 1]
+    if twice:
+        raise InputError("DUPLICATE_VALUE", f"the id {twice[0]!r} stands twice", "waiting", "name each job once")
+    for running in cluster.running:
+        for node, devices in running.devices_on:
+            require_number(devices, f"running.{running.id}.devices", minimum=1)
+            if not 0 <= node < cluster.nodes:
+                remedy = f"use 0 to {cluster.nodes - 1}"
+                raise InputError("UNKNOWN_NODE", f"there is no node {node}", f"running.{running.id}", remedy)
+    for job in ordered:
+        where = f"waiting.{job.id}"
+        require_number(job.devices, f"{where}.devices", minimum=1)
+        require_number(job.runtime_s, f"{where}.runtime_s")
+        require_number(job.wait_micro_per_hour, f"{where}.wait_micro_per_hour")
+        require_number(job.boot_s, f"{where}.boot_s")
+        require_instant(job.arrival_at, f"{where}.arrival_at")
+        if job.burst_micro is not None:
+            require_number(job.burst_micro, f"{where}.burst_micro")
+        if job.latest_start_at is not None:
+            require_instant(job.latest_start_at, f"{where}.latest_start_at")
