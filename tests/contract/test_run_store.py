@@ -10,6 +10,7 @@ from infra.core.canonical import canonical
 from infra.core.errors import ConflictError, InputError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import CostParts
+from infra.core.placement.snapshot import QueueEntry
 from infra.ports import ControlStore, RunStore
 from tests.contract import examples
 from tests.contract.examples import RUN
@@ -236,3 +237,37 @@ def test_a_cancelled_run_publishes_nothing(runs: RunStore) -> None:
         runs.publish(examples.publication())
     assert refused.value.code == "FENCED"
     assert runs.publication(RUN) is None
+
+
+def queue_entry(run_id: str = RUN, **changes: object) -> QueueEntry:
+    waits = QueueEntry(
+        run_id, "vision", "onprem-fra", "owned", 2, NOW + 0.1, 600.3, NOW + 60.7, 70, 5_000, 123, 4.5, NOW + 900.1, True
+    )
+    return replace(waits, **changes)
+
+
+def test_the_queue_keeps_entries_without_loss_and_replaces_them(runs: RunStore) -> None:
+    runs.enqueue(RUN, queue_entry())
+    assert runs.queue() == (queue_entry(),)
+    runs.enqueue(RUN, queue_entry(start_at=NOW + 5.0, burst_micro=None, latest_start_at=None, why="FREE_NOW"))
+    assert [entry.start_at for entry in runs.queue()] == [NOW + 5.0]
+    assert runs.queue()[0].burst_micro is None
+    runs.enqueue(RUN, None)
+    runs.enqueue(RUN, None)
+    assert runs.queue() == ()
+
+
+def test_the_queue_lists_waiting_runs_by_their_id(runs: RunStore) -> None:
+    for run_id in ("zz-run", "aa-run"):
+        runs.open_run(examples.run_record(run_id))
+        runs.enqueue(run_id, queue_entry(run_id))
+    runs.enqueue(RUN, queue_entry())
+    assert [entry.run_id for entry in runs.queue()] == [RUN, "aa-run", "zz-run"]
+    runs.set_run_state(RUN, RunState.CANCELLED)
+    assert [entry.run_id for entry in runs.queue()] == ["aa-run", "zz-run"]
+
+
+def test_only_a_run_that_exists_is_queued(runs: RunStore) -> None:
+    with pytest.raises(InputError, match="UNKNOWN_RUN"):
+        runs.enqueue("nobody", queue_entry("nobody"))
+    assert runs.queue() == ()
