@@ -1,7 +1,8 @@
-"""``headrace runs`` lists placed runs, ``explain`` tells one's story, ``replay`` recomputes its decisions."""
+"""``headrace runs`` lists placed runs, ``queue`` those that wait, ``explain`` tells one's story, ``replay`` recomputes its decisions."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,6 +53,22 @@ def runs(
         typer.echo("No run yet.")
 
 
+def queue(as_json: _JSON = False) -> None:
+    """Show the runs that wait for devices, and the starts that are kept for them."""
+    from infra.core.canonical import plain
+    from infra.render.queue import queue_table
+
+    with handle_errors(as_json):
+        database = _database()
+        entries = database.runs.queue()
+    if as_json:
+        print_json({"queue": [plain(entry) for entry in entries]})
+    elif entries:
+        Console().print(queue_table(entries, time.time()))
+    else:
+        typer.echo("Nobody waits for devices.")
+
+
 def explain(run: _RUN, as_json: _JSON = False) -> None:
     """Tell a run's story: what was decided and why, tried, paid and published."""
     from infra.render.story import read_story, runs_named, story_json, story_view
@@ -96,8 +113,9 @@ def replay(run: _RUN, as_json: _JSON = False) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``runs``, ``explain`` and ``replay``."""
+    """Add ``runs``, ``queue``, ``explain`` and ``replay``."""
     app.command("runs")(runs)
+    app.command("queue")(queue)
     app.command("explain")(explain)
     app.command("replay")(replay)
 

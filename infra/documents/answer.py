@@ -72,6 +72,7 @@ class CandidateAnswer(Document):
     finish_high: str | None = Field(description="ISO 8601 finish with the spread of the estimate on top.")
     cost_usd: float | None = Field(description="Expected cost in USD.")
     cost: CostAnswer | None = Field(description="Expected cost by part.")
+    wait_usd: float | None = Field(description="What its wait is worth to the request in USD; nobody pays it.")
     time: TimeAnswer | None = Field(description="Expected time by part.")
     cap_usd: float | None = Field(description="The most that it may cost in USD.")
 

@@ -82,6 +82,7 @@ def _candidate(candidate: Candidate, chosen: Candidate | None, now_at: float) ->
         finish_high=_iso(candidate.finish_high_at),
         cost_usd=usd_float(candidate.cost.total_micro) if planned else None,
         cost=_cost(candidate.cost) if planned else None,
+        wait_usd=usd_float(candidate.wait_micro) if planned else None,
         time=_time(candidate.time) if planned else None,
         cap_usd=usd_float(candidate.cap_micro) if planned else None,
     )

@@ -66,11 +66,15 @@ def _residency(params: _Params, _: float | None) -> str:
 
 def _busy(params: _Params, now_at: float | None) -> str:
     until = f", enough from {clock(params['free_at'], now_at)}" if "free_at" in params else ""
-    return f"{params['free']} of {params['needed']} devices free now{until}"
+    queued = f", {params['queued']} waiting before it" if "queued" in params else ""
+    return f"{params['free']} of {params['needed']} devices free now{queued}{until}"
 
 
 def _not_cheapest(params: _Params, _: float | None) -> str:
     extra, later_s = params["extra_micro"], params["later_s"]
+    if (worth := params.get("wait_micro", 0)) > 0:
+        costs = f"costs {money(abs(extra))} {'more' if extra > 0 else 'less'}" if extra else "costs the same"
+        return f"{costs}, but its wait is worth {money(worth)} more"
     if extra > 0:
         return f"costs {money(extra)} more"
     return f"costs the same and ends {span(later_s)} later" if later_s > 0 else "equal; the first by name is taken"

@@ -60,7 +60,8 @@ def _cost_text(chosen: Candidate) -> str:
         ("rework", cost.rework_micro),
     )
     told = " + ".join(f"{name} {money(micro)}" for name, micro in named if micro)
-    return f"cost: {told or 'nothing'}"
+    wait = f"; its wait is worth {money(chosen.wait_micro)}" if chosen.wait_micro else ""
+    return f"cost: {told or 'nothing'}{wait}"
 
 
 def _candidates(decision: Decision, now_at: float) -> Table:

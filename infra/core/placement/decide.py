@@ -1,8 +1,8 @@
 """The decision: one pure function of a request and a snapshot.
 
 Every offer of every site becomes one candidate at its best start. A candidate that breaks a hard constraint keeps
-all the reasons and is out. Of the others the cheapest wins, then the one that finishes first, then the first by
-site and offer. If its start is now the outcome is *run*, if it is later *wait*. If none is left the outcome is
+all the reasons and is out. Of the others the cheapest wins, where a wait counts as what it is worth to the request, then
+the one that finishes first, then the first by site and offer. If its start is now the outcome is *run*, if it is later *wait*. If none is left the outcome is
 *infeasible*, with the constraints that bind and the smallest changes that would help.
 
 The winner is found by looking at all offers at once (see ``shortlist``). What is told beside it, the other candidates with their
@@ -24,7 +24,7 @@ from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World
 from infra.core.workload import WorkloadRequest
 
-ENGINE = "headrace-placement/2"
+ENGINE = "headrace-placement/4"
 """Changes whenever equal inputs may give another decision."""
 
 
@@ -79,7 +79,18 @@ def _nearness(candidate: Candidate) -> tuple[int, tuple[int, float, str, str]]:
 def _not_cheapest(candidate: Candidate, chosen: Candidate) -> Candidate:
     later_s = (candidate.finish_at or 0.0) - (chosen.finish_at or 0.0)
     extra_micro = candidate.cost.total_micro - chosen.cost.total_micro
-    return replace(candidate, reasons=(reason(ReasonCode.NOT_CHEAPEST, extra_micro=extra_micro, later_s=later_s),))
+    wait_micro = candidate.wait_micro - chosen.wait_micro
+    return replace(
+        candidate,
+        reasons=(
+            reason(
+                ReasonCode.NOT_CHEAPEST,
+                extra_micro=extra_micro,
+                later_s=later_s,
+                **({"wait_micro": wait_micro} if wait_micro else {}),
+            ),
+        ),
+    )
 
 
 def _binding(rejected: Sequence[Candidate]) -> tuple[ReasonCode, ...]:
