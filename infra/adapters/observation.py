@@ -30,7 +30,7 @@ def loads_of(attempts: tuple[AttemptRecord, ...], now_at: float) -> tuple[OfferL
 def take_snapshot(
     database: ControlStore,
     sites: tuple[Site, ...],
-    policy: Policy,
+    policy_at: Callable[[float], Policy],
     priors: tuple[Rate, ...],
     health: Callable[[tuple[str, ...], float], tuple[SiteHealth, ...]],
     clock: Clock,
@@ -39,6 +39,7 @@ def take_snapshot(
     """Return the world as it is now.
 
     Args:
+        policy_at: The current policy with its windows as of an instant.
         health: Says how the named sites are, given the instant.
         datasets: Names and versions to include; all accepted ones when ``None``.
     """
@@ -53,6 +54,7 @@ def take_snapshot(
             entries = [entry for entry in found if entry is not None and not entry.quarantined]
         balances = database.ledger.balances(period_of(now_at))
         observations = database.history.observations()
+        policy = policy_at(now_at)
     versions = sorted({entry.version for entry in entries}, key=lambda version: (version.name, version.version))
     return Snapshot(
         now_at=now_at,

@@ -18,7 +18,7 @@ from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World
 from infra.core.workload import WorkloadRequest
 
-ENGINE = "headrace-placement/2"
+ENGINE = "headrace-placement/3"
 """Changes whenever equal inputs may give another decision."""
 
 

@@ -14,6 +14,7 @@ from infra.core.budget import Balance
 from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Site
 from infra.core.placement.snapshot import Health, OfferLoad, Rate, Snapshot
+from infra.core.policy_facts import Facts
 from infra.core.units import iso, period_of
 from infra.core.workload import DatasetRef, WorkloadRequest
 
@@ -32,6 +33,7 @@ class World:
         rates: Rates of the request's kind, by device kind; ``""`` is the reference device.
         loads: What is in use, by (site, offer); an offer without an entry is free.
         down: Why a site is down, by its name.
+        facts: What the policy may see of the request.
     """
 
     request: WorkloadRequest
@@ -43,6 +45,7 @@ class World:
     rates: dict[str, Rate]
     loads: dict[tuple[str, str], OfferLoad]
     down: dict[str, str]
+    facts: Facts
 
     @property
     def now_at(self) -> float:
@@ -60,16 +63,18 @@ class World:
         _require_future_deadline(request, snapshot.now_at)
         _require_sold_devices(request, snapshot)
         sites = tuple(sorted(snapshot.sites, key=lambda site: site.name))
+        datasets, balance = _datasets(request, snapshot), _balance(request, snapshot)
         return cls(
             request=request,
             snapshot=snapshot,
             sites=sites,
             site_by_name={site.name: site for site in sites},
-            datasets=_datasets(request, snapshot),
-            balance=_balance(request, snapshot),
+            datasets=datasets,
+            balance=balance,
             rates={rate.device: rate for rate in snapshot.rates if rate.kind is request.kind},
             loads=_loads(snapshot),
             down={entry.site: entry.detail for entry in snapshot.health if entry.health is Health.DOWN},
+            facts=Facts.of(request, datasets, balance),
         )
 
 
