@@ -58,11 +58,12 @@ def syntax_error(text: str) -> tuple[int, str] | None:
         problem = _problem(chunk.text)
         if problem is None:
             continue
-        for end in range(1, len(chunk.tokens) + 1):
+        for end in range(1, len(chunk.tokens)):
             begun = _problem(" ".join(token for token, _ in chunk.tokens[:end]))
             if begun not in (None, _UNFINISHED):
                 return chunk.tokens[end - 1][1], f"{begun} ({chunk.tokens[end - 1][0]})"
-        return chunk.tokens[-1][1], problem
+        named = [word for word in re.findall(r"\w+", problem) if word in dict(chunk.tokens)]
+        return (chunk.line_of(named[-1]) if named else chunk.tokens[-1][1]), problem
     problem = _problem(text)
     return None if problem is None else (1, problem)
 
