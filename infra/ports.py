@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from infra.core.budget import Balance, EntryKind
@@ -13,6 +14,7 @@ from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import CostParts, Decision
 from infra.core.placement.estimate import Observation as Observation
 from infra.core.placement.snapshot import QueueEntry, Snapshot
+from infra.core.policy_source import PolicySource
 from infra.core.trust import PermitClaims
 from infra.core.workload import WorkKind, WorkloadRequest
 
@@ -256,8 +258,51 @@ class History(Protocol):
         """Newest first."""
 
 
+class PolicyChange(StrEnum):
+    """Why a version of the policy became the current one."""
+
+    APPLY = "apply"
+    STOP = "stop"
+    RESUME = "resume"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """One version of the policy that is, or was, the current one.
+
+    Attributes:
+        sequence: Position, increasing from 1.
+        version: Digest of ``source``.
+        why: What the person who changed it said.
+    """
+
+    sequence: int
+    at: float
+    change: PolicyChange
+    version: str
+    why: str
+    source: PolicySource
+
+
+class PolicyStore(Protocol):
+    """The current policy and all before it. What was once current is never changed or deleted.
+
+    A decision is recorded in a transaction that reads the current version again: since there is one writer at a time,
+    no decision that is recorded after :meth:`change` has returned was made with an older version.
+    """
+
+    def current(self) -> PolicyRecord | None:
+        """The newest one; ``None`` before the first."""
+
+    def change(self, source: PolicySource, change: PolicyChange, why: str, at: float) -> PolicyRecord:
+        """Make it the current one. When it is already, nothing changes and the current record is returned."""
+
+    def history(self, limit: int = 100) -> tuple[PolicyRecord, ...]:
+        """Newest first."""
+
+
 class ControlStore(Protocol):
-    """The control plane's database: the four stores, and transactions that span them.
+    """The control plane's database: the five stores, and transactions that span them.
 
     Each call of a store is a transaction by itself. Inside ``with store.transaction():`` the calls of this thread
     join one: all of them are kept, or, when an exception leaves the block, none. So a claim of devices and its
@@ -275,6 +320,7 @@ class ControlStore(Protocol):
     runs: RunStore
     catalog: Catalog
     history: History
+    policies: PolicyStore
 
     def transaction(self) -> AbstractContextManager[None]:
         """All writes of the block, or none. Blocks may be nested; the outermost one commits."""

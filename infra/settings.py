@@ -145,6 +145,11 @@ class Settings:
         return self.config_dir / "policies"
 
     @property
+    def policy_file(self) -> Path:
+        """The policy that is applied at the first start."""
+        return self.policies_dir / "default.cedar"
+
+    @property
     def tenants_file(self) -> Path:
         return self.config_dir / "tenants.yaml"
 

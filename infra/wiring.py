@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from infra.adapters.clock import SystemClock
+from infra.adapters.current_policy import current_policy
 from infra.adapters.objects import open_store
 from infra.adapters.observation import take_snapshot
 from infra.adapters.permits import PermitSigner
@@ -17,7 +18,8 @@ from infra.core.errors import InputError
 from infra.core.inventory import Site
 from infra.core.placement.snapshot import Rate, Snapshot
 from infra.core.policy import Policy
-from infra.documents import load_policy, load_rates, load_sites
+from infra.documents import load_rates, load_sites
+from infra.documents.policy_windows import policy_at
 from infra.documents.tenants import load_tenants
 from infra.ports import Clock, ControlStore, ObjectStore
 from infra.settings import Settings
@@ -74,10 +76,9 @@ class ControlPlane:
             raise InputError("UNKNOWN_SITE", f"no site {name!r}", str(self.settings.sites_dir), f"use {sorted(known)}")
         return known[name]
 
-    @property
-    def policy(self) -> Policy:
-        """Read anew for each decision: after a change no decision uses the old one."""
-        return load_policy(self.settings.policies_dir / "default.yaml")
+    def policy_at(self, now_at: float) -> Policy:
+        """The current policy, its windows worked out around an instant. Read anew for each decision."""
+        return policy_at(current_policy(self.database).source, now_at)
 
     @cached_property
     def priors(self) -> tuple[Rate, ...]:
@@ -92,7 +93,7 @@ class ControlPlane:
     def snapshot(self, datasets: tuple[tuple[str, str], ...] | None = None, run_id: str = "") -> Snapshot:
         """The world now, with these datasets' versions (all accepted ones when ``None``), as a run sees it."""
         return take_snapshot(
-            self.database, self.sites, self.policy, self.priors, site_health, self.clock, datasets, run_id
+            self.database, self.sites, self.policy_at, self.priors, site_health, self.clock, datasets, run_id
         )
 
 

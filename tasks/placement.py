@@ -9,13 +9,15 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from infra.adapters.current_policy import current_policy
 from infra.core.canonical import digest
-from infra.core.errors import BudgetError, ConflictError, InputError
+from infra.core.errors import BudgetError, ConflictError, InputError, RefusedError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.constraints import cheapest_source
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Candidate, Decision, Outcome
 from infra.core.placement.queue import entry_of, wait_price
+from infra.core.placement.recheck import forbidding_in_full
 from infra.core.placement.snapshot import Health, Snapshot
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.units import period_of
@@ -83,6 +85,7 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
     Raises:
         InputError: The request names something unknown.
         ConflictError: ``PLACEMENT_CONTENDED`` when others were faster too often.
+        RefusedError: ``POLICY_RECHECK_FAILED``.
     """
     database = control.database
     for _ in range(ROUNDS):
@@ -91,8 +94,11 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
         request = priced(control, remaining(control, plan))
         snapshot = control.snapshot(tuple((ref.name, ref.version) for _, ref in plan.roles), plan.run_id)
         decision = decide(request, snapshot)
+        if decision.chosen is not None:
+            recheck_policy(request, snapshot, decision.chosen)
         try:
             with database.transaction():
+                require_current_policy(control, snapshot)
                 database.runs.add_decision(plan.run_id, request, snapshot, decision)
                 if decision.outcome is not Outcome.RUN:
                     waits = decision.outcome is Outcome.WAIT
@@ -116,6 +122,38 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
         except (ConflictError, BudgetError):
             continue
     raise ConflictError("PLACEMENT_CONTENDED", f"others were faster {ROUNDS} times", f"run {plan.run_id}", "try again")
+
+
+def require_current_policy(control: ControlPlane, snapshot: Snapshot) -> None:
+    """Inside the transaction that records a decision: refuse one that was made with an older policy.
+
+    A policy changes in a write transaction, and there is one of those at a time. So either this one sees the new version
+    and refuses, or it ends before the change does.
+
+    Raises:
+        ConflictError: ``POLICY_CHANGED``: decide again.
+    """
+    version = current_policy(control.database).version
+    if version != snapshot.policy.version:
+        raise ConflictError(
+            "POLICY_CHANGED", f"it is {version[:19]} now", f"policy {snapshot.policy.version[:19]}", "decide again"
+        )
+
+
+def recheck_policy(request: WorkloadRequest, snapshot: Snapshot, chosen: Candidate) -> None:
+    """Hold the chosen offer against the policy once more, the slow way.
+
+    Raises:
+        RefusedError: ``POLICY_RECHECK_FAILED``: the two ways differ, so neither is trusted.
+    """
+    rules = forbidding_in_full(request, snapshot, chosen)
+    if rules:
+        raise RefusedError(
+            "POLICY_RECHECK_FAILED",
+            f"chosen, and forbidden by {', '.join(rules)}",
+            f"{chosen.site}/{chosen.offer} under policy {snapshot.policy.version[:19]}",
+            "report this with `headrace policy explain`; nothing was placed",
+        )
 
 
 def remaining(control: ControlPlane, plan: RunPlan) -> WorkloadRequest:

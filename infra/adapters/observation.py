@@ -30,7 +30,7 @@ def loads_of(attempts: tuple[AttemptRecord, ...], now_at: float) -> tuple[OfferL
 def take_snapshot(
     database: ControlStore,
     sites: tuple[Site, ...],
-    policy: Policy,
+    policy_at: Callable[[float], Policy],
     priors: tuple[Rate, ...],
     health: Callable[[tuple[str, ...], float], tuple[SiteHealth, ...]],
     clock: Clock,
@@ -40,6 +40,7 @@ def take_snapshot(
     """Return the world as it is now.
 
     Args:
+        policy_at: The current policy with its windows as of an instant.
         health: Says how the named sites are, given the instant.
         datasets: Names and versions to include; all accepted ones when ``None``.
         run_id: The run that is decided about: its own place in the queue is left out.
@@ -56,6 +57,7 @@ def take_snapshot(
         balances = database.ledger.balances(period_of(now_at))
         observations = database.history.observations()
         queue = tuple(entry for entry in database.runs.queue() if entry.run_id != run_id)
+        policy = policy_at(now_at)
     versions = sorted({entry.version for entry in entries}, key=lambda version: (version.name, version.version))
     return Snapshot(
         now_at=now_at,

@@ -8,7 +8,7 @@ and the field.
 
 from infra.documents.policy import load_policy
 from infra.documents.rates import load_rates
-from infra.documents.records import decision_from_json, request_from_json, snapshot_from_json
+from infra.documents.records import decision_from_json, policy_from_json, request_from_json, snapshot_from_json
 from infra.documents.request import load_request, only_version, with_versions
 from infra.documents.sites import load_site, load_sites
 from infra.documents.snapshot import load_snapshot
@@ -25,6 +25,7 @@ __all__ = [
     "load_snapshot",
     "load_tenants",
     "only_version",
+    "policy_from_json",
     "request_from_json",
     "snapshot_from_json",
     "with_versions",

@@ -1,108 +1,169 @@
-"""Policy files: rules that forbid placements, with a version and an end of validity."""
+"""A policy's files: Cedar in ``NAME.cedar``, what it refers to by name in ``NAME.settings.yaml`` beside it.
+
+The Cedar schema is ``headrace.cedarschema`` in the same directory, else the packaged one.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import zoneinfo
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from infra.core.errors import InputError
-from infra.core.inventory import Purchase, TrustZone
-from infra.core.jurisdictions import PUBLIC, countries_of
-from infra.core.policy import Policy, Rule
-from infra.core.units import instant
-from infra.core.workload import WorkKind
-from infra.documents.fields import Document, Instant, Name, Text
-from infra.documents.files import config_path, display, parse_json, parse_yaml, read_text
-from infra.documents.problems import join, located, validated
+from infra.core.policy import TenantRules, program_of
+from infra.core.policy_source import Hours, PolicySource, WindowRule
+from infra.core.units import instant, micro_from_usd
+from infra.documents.fields import Count, Document, Instant, MinuteOfDay, Name, Text, Usd, minute_of
+from infra.documents.files import PACKAGED_CONFIG, config_path, display, read_text, read_tree
+from infra.documents.policy_text import syntax_error
+from infra.documents.problems import join, validated
+
+SCHEMA_NAME = "headrace.cedarschema"
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY_MINUTES = 1440
 
 
-class ForbidDocument(Document):
-    """What a rule forbids: placements that match all keys given; within a key any value matches."""
+class HoursDocument(Document):
+    """Hours of a window, in the time of a place."""
 
-    tenants: tuple[Name, ...] = Field((), description="Names of tenants.")
-    kinds: tuple[WorkKind, ...] = Field((), description="Kinds of work.")
-    sites: tuple[Name, ...] = Field((), description="Names of sites.")
-    jurisdictions: tuple[str, ...] = Field((), description="Countries or groups of countries: DE, US, EU, EEA, ...")
-    trust_zones: tuple[TrustZone, ...] = Field((), description="Trust zones of the site.")
-    purchases: tuple[Purchase, ...] = Field((), description="Ways of paying of the offer.")
-    datasets: tuple[Name, ...] = Field((), description="Names of datasets that the request reads.")
-
-
-class RuleDocument(Document):
-    """One rule."""
-
-    id: Name = Field(description="Stable name, told as the reason.")
-    description: Text = Field(description="Why, for a person.")
-    forbid: ForbidDocument = Field(description="What it forbids; at least one key.")
-
-
-class PolicyDocument(Document):
-    """Rules; what none of them forbids is allowed."""
-
-    version: str | None = Field(
-        None, min_length=1, max_length=100, description="Name of this version; the SHA-256 of the file when not given."
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(
+        min_length=1, description="Days on which the hours begin."
     )
+    from_: MinuteOfDay = Field(alias="from", description="Time at which they begin.")
+    to: MinuteOfDay | Literal["24:00"] = Field(
+        description="Time at which they end; on the next day when it is not after from."
+    )
+    zone: Text = Field(description="Time zone of both, for example Europe/Berlin.")
+
+
+class WindowDocument(Document):
+    """A named window; it holds whenever some of its hours do."""
+
+    name: Name = Field(description="What the policy calls it: context.windows.contains(NAME).")
+    hours: tuple[HoursDocument, ...] = Field(min_length=1, description="Its hours.")
+
+
+class PolicyTenantDocument(Document):
+    """What the policy knows of a tenant."""
+
+    name: Name = Field(description="Name of the tenant.")
+    groups: tuple[Name, ...] = Field((), description="Groups that it is in: principal in Group::NAME.")
+    burst_run_usd: Usd | None = Field(None, description="The most that one of its runs may cost when it bursts.")
+    burst_budget_percent: Count | None = Field(
+        None, description="Share of its month's budget, in percent, up to which it may burst."
+    )
+
+
+class PolicySettingsDocument(Document):
+    """What a policy refers to by name."""
+
     valid_until: Instant | None = Field(
         None, description="ISO 8601 instant after which the policy is stale and forbids everything."
     )
-    rules: tuple[RuleDocument, ...] = Field((), description="The rules, told in this order.")
+    windows: tuple[WindowDocument, ...] = Field((), description="Named windows of time.")
+    tenants: tuple[PolicyTenantDocument, ...] = Field((), description="Tenants with groups or ceilings.")
 
 
-def load_policy(path: str | Path | None = None) -> Policy:
-    """The policy of a file.
+def default_policy_path() -> Path:
+    """The configured ``policies/default.cedar``."""
+    return config_path("policies", "default.cedar")
+
+
+def settings_path(policy_path: Path) -> Path:
+    """``default.settings.yaml`` for ``default.cedar``."""
+    return policy_path.with_name(f"{policy_path.stem}.settings.yaml")
+
+
+def cedar_schema(policy_path: Path) -> str:
+    """The Cedar schema that a policy's file is held against."""
+    beside = policy_path.with_name(SCHEMA_NAME)
+    return read_text(beside if beside.is_file() else PACKAGED_CONFIG / "policies" / SCHEMA_NAME)
+
+
+def load_policy(path: str | Path | None = None) -> PolicySource:
+    """The policy of a ``.cedar`` file with its settings; the settings' file may be missing.
 
     Args:
-        path: The configured ``policies/default.yaml`` when it is not given.
+        path: The configured ``policies/default.cedar`` when it is not given.
 
     Raises:
-        InputError: with the file and the dotted path of what is wrong.
+        InputError: ``BAD_POLICY`` with the line, or with the file and the dotted path of what is wrong in the settings.
     """
-    path = config_path("policies", "default.yaml") if path is None else Path(path)
+    path = default_policy_path() if path is None else Path(path)
     text, where = read_text(path), display(path)
-    tree = parse_json(text, where) if path.suffix == ".json" else parse_yaml(text, where)
-    document = validated(PolicyDocument, tree, where)
-    rules: list[Rule] = []
-    for index, rule in enumerate(document.rules):
-        if rule.id in {known.id for known in rules}:
-            raise InputError(
-                "DUPLICATE_RULE", f"{rule.id!r} stands twice", join(where, f"rules[{index}].id"), "rename one of them"
-            )
-        rules.append(_rule(rule, where, f"rules[{index}].forbid"))
-    version = document.version or f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-    return Policy(version, tuple(rules), None if document.valid_until is None else instant(document.valid_until))
-
-
-def _rule(rule: RuleDocument, where: str, path: str) -> Rule:
-    forbid = rule.forbid
-    if not any(getattr(forbid, name) for name in ForbidDocument.model_fields):
-        raise InputError(
-            "EMPTY_RULE",
-            f"{rule.id!r} would forbid everything",
-            join(where, path),
-            f"name at least one of: {', '.join(ForbidDocument.model_fields)}",
-        )
-    countries: set[str] = set()
-    for index, tag in enumerate(forbid.jurisdictions):
-        with located(where, f"{path}.jurisdictions[{index}]"):
-            known = countries_of(tag, "")
-        if known is None:
-            raise InputError(
-                "BAD_JURISDICTION",
-                f"{PUBLIC} is every country",
-                join(where, f"{path}.jurisdictions[{index}]"),
-                "leave jurisdictions out to forbid everywhere",
-            )
-        countries |= known
-    return Rule(
-        id=rule.id,
-        description=rule.description,
-        tenants=forbid.tenants,
-        kinds=forbid.kinds,
-        sites=forbid.sites,
-        jurisdictions=tuple(sorted(countries)),
-        trust_zones=forbid.trust_zones,
-        purchases=forbid.purchases,
-        datasets=forbid.datasets,
+    require_cedar(text, where)
+    settings = PolicySettingsDocument()
+    beside = settings_path(path)
+    if beside.exists():
+        settings = validated(PolicySettingsDocument, read_tree(beside) or {}, display(beside))
+    return PolicySource(
+        text=text,
+        schema_sha256=hashlib.sha256(cedar_schema(path).encode()).hexdigest(),
+        windows=_windows(settings.windows, display(beside)),
+        tenants=_tenants(settings.tenants, display(beside)),
+        valid_until_at=None if settings.valid_until is None else instant(settings.valid_until),
     )
+
+
+def require_cedar(text: str, where: str) -> None:
+    """Refuse what is no Cedar, or uses an id that is built in.
+
+    Raises:
+        InputError: ``BAD_POLICY``, with the line where Cedar itself is wrong.
+    """
+    wrong = syntax_error(text)
+    if wrong is not None:
+        raise InputError("BAD_POLICY", wrong[1], f"{where}: line {wrong[0]}", "correct the Cedar; see docs/policies.md")
+    try:
+        program_of(text)
+    except InputError as error:
+        raise InputError(error.code, error.problem, where, error.remedy) from error
+
+
+def _windows(documents: tuple[WindowDocument, ...], where: str) -> tuple[WindowRule, ...]:
+    rules: dict[str, WindowRule] = {}
+    for index, window in enumerate(documents):
+        if window.name in rules:
+            raise _twice(window.name, join(where, f"windows[{index}].name"))
+        hours = tuple(
+            _hours(each, join(where, f"windows[{index}].hours[{place}]")) for place, each in enumerate(window.hours)
+        )
+        rules[window.name] = WindowRule(window.name, hours)
+    return tuple(rules.values())
+
+
+def _hours(hours: HoursDocument, where: str) -> Hours:
+    try:
+        zoneinfo.ZoneInfo(hours.zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InputError(
+            "UNKNOWN_ZONE",
+            f"{hours.zone!r} is no time zone",
+            f"{where}.zone",
+            "use a name such as Europe/Berlin or UTC",
+        ) from error
+    end = DAY_MINUTES if hours.to == "24:00" else minute_of(hours.to) or DAY_MINUTES
+    days = tuple(sorted({DAYS.index(day) for day in hours.days}))
+    return Hours(days, minute_of(hours.from_), end, hours.zone)
+
+
+def _tenants(documents: tuple[PolicyTenantDocument, ...], where: str) -> tuple[TenantRules, ...]:
+    rules: dict[str, TenantRules] = {}
+    for index, tenant in enumerate(documents):
+        if tenant.name in rules:
+            raise _twice(tenant.name, join(where, f"tenants[{index}].name"))
+        rules[tenant.name] = tenant_rules(tenant)
+    return tuple(rules.values())
+
+
+def tenant_rules(tenant: PolicyTenantDocument) -> TenantRules:
+    """A tenant as the core knows it."""
+    limit = None if tenant.burst_run_usd is None else micro_from_usd(tenant.burst_run_usd)
+    return TenantRules(tenant.name, tuple(sorted(set(tenant.groups))), limit, tenant.burst_budget_percent)
+
+
+def _twice(name: str, where: str) -> InputError:
+    return InputError("DUPLICATE_ENTRY", f"{name!r} stands twice", where, "name each once")

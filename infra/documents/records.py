@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from infra.core.placement.decision import Decision
 from infra.core.placement.snapshot import Snapshot
+from infra.core.policy_source import PolicySource
 from infra.core.workload import WorkloadRequest
 from infra.documents.codec import read_record
 from infra.documents.files import parse_json
@@ -34,3 +35,12 @@ def decision_from_json(text: str | bytes, where: str = "decision record") -> Dec
         InputError: with the dotted path of what is wrong.
     """
     return read_record(Decision, parse_json(text, where), where, signed=True)
+
+
+def policy_from_json(text: str | bytes, where: str = "policy record") -> PolicySource:
+    """The policy of its canonical JSON: ``canonical(policy_from_json(text)) == text``.
+
+    Raises:
+        InputError: with the dotted path of what is wrong.
+    """
+    return read_record(PolicySource, parse_json(text, where), where)

@@ -14,8 +14,9 @@ from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import WorkloadRequest
 from infra.documents.answer import DecisionAnswer
 from infra.documents.fields import NAME_PATTERN
-from infra.documents.policy import PolicyDocument
+from infra.documents.policy import PolicySettingsDocument
 from infra.documents.policy_cases import CasesDocument
+from infra.documents.policy_rules import RuleDocument
 from infra.documents.problems import unknown
 from infra.documents.rates import RatesDocument
 from infra.documents.record_schema import record_schema
@@ -47,11 +48,27 @@ def _request() -> dict[str, Any]:
     return schema
 
 
+def _snapshot() -> dict[str, Any]:
+    """The record's schema, and what people may write instead: no policy, or one as a list of rules."""
+    schema = record_schema(Snapshot)
+    schema["required"].remove("policy")
+    rule = RuleDocument.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
+    schema["$defs"] |= {**rule.pop("$defs"), "Rule": rule}
+    policy = schema["$defs"]["Policy"]
+    policy["properties"]["rules"] = {
+        "type": "array",
+        "items": {"$ref": "#/$defs/Rule"},
+        "description": "Instead of text: what matches all keys of one of these rules is forbidden, all else allowed.",
+    }
+    policy["not"] = {"required": ["text", "rules"]}
+    return schema
+
+
 _SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "site": ("A site file", _model(SiteDocument)),
     "request": ("A workload request", _request),
-    "snapshot": ("A snapshot of the world", lambda: record_schema(Snapshot)),
-    "policy": ("A policy file", _model(PolicyDocument)),
+    "snapshot": ("A snapshot of the world", _snapshot),
+    "policy-settings": ("The settings beside a policy", _model(PolicySettingsDocument)),
     "policy-cases": ("The cases beside a policy", _model(CasesDocument)),
     "tenants": ("The tenants file", _model(TenantsDocument)),
     "rates": ("The rates file", _model(RatesDocument)),

@@ -9,18 +9,22 @@ from infra.core.errors import InputError
 from infra.core.placement.snapshot import Snapshot
 from infra.documents.codec import read_record
 from infra.documents.files import display, read_tree
+from infra.documents.policy import require_cedar
+from infra.documents.policy_rules import without_rules
 from infra.documents.problems import join, unknown
 
 
 def load_snapshot(path: str | Path) -> Snapshot:
     """The snapshot of a JSON file (``.yaml`` is read as YAML with the same keys).
 
+    Its policy may be left out, which allows everything, or be a list of rules instead of Cedar.
+
     Raises:
         InputError: with the file and the dotted path of what is wrong.
     """
     path = Path(path)
     where = display(path)
-    snapshot = read_record(Snapshot, read_tree(path), where)
+    snapshot = read_record(Snapshot, without_rules(read_tree(path), where), where)
     check_snapshot(snapshot, where)
     return snapshot
 
@@ -29,7 +33,7 @@ def check_snapshot(snapshot: Snapshot, where: str) -> None:
     """Refuse a snapshot that says a thing twice, or speaks of a site or offer that it does not have.
 
     Raises:
-        InputError: ``DUPLICATE_ENTRY``, ``UNKNOWN_SITE`` or ``UNKNOWN_OFFER``.
+        InputError: ``DUPLICATE_ENTRY``, ``UNKNOWN_SITE``, ``UNKNOWN_OFFER`` or ``BAD_POLICY``.
     """
     _unique(where, "sites", (site.name for site in snapshot.sites))
     _unique(where, "datasets", ((dataset.name, dataset.version) for dataset in snapshot.datasets))
@@ -37,7 +41,9 @@ def check_snapshot(snapshot: Snapshot, where: str) -> None:
     _unique(where, "rates", ((rate.kind.value, rate.device) for rate in snapshot.rates))
     _unique(where, "loads", ((load.site, load.offer) for load in snapshot.loads))
     _unique(where, "health", (entry.site for entry in snapshot.health))
-    _unique(where, "policy.rules", (rule.id for rule in snapshot.policy.rules))
+    _unique(where, "policy.windows", (window.name for window in snapshot.policy.windows))
+    _unique(where, "policy.tenants", (rules.tenant for rules in snapshot.policy.tenants))
+    require_cedar(snapshot.policy.text, join(where, "policy.text"))
     offers = {site.name: [offer.name for pool in site.pools for offer in pool.offers] for site in snapshot.sites}
     for index, entry in enumerate(snapshot.health):
         _known_site(entry.site, offers, join(where, f"health[{index}].site"))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from infra.adapters.current_policy import seed_policy
 from infra.adapters.signing_keys import create_key_pair
 from infra.adapters.sql import migrate, open_database
 from infra.core.errors import InputError, UnavailableError
 from infra.core.inventory import Site
 from infra.core.units import period_of
-from infra.documents.policy import load_policy
+from infra.documents.policy_check import require_sound
 from infra.documents.rates import load_rates
 from infra.documents.sites import load_sites
 from infra.documents.tenants import TenantBudget, load_tenants
@@ -37,6 +38,7 @@ def prepare(settings: Settings, now_at: float) -> tuple[Site, ...]:
     database = open_database(settings.database_url)
     try:
         seed_budgets(database.ledger, tenants, now_at)
+        seed_policy(database, settings.policy_file, now_at)
     finally:
         database.close()
     return sites
@@ -50,7 +52,7 @@ def check_configuration(settings: Settings) -> tuple[tuple[Site, ...], tuple[Ten
     """
     sites = load_sites(settings.sites_dir)
     tenants = load_tenants(settings.tenants_file)
-    load_policy(settings.policies_dir / "default.yaml")
+    require_sound(settings.policy_file)
     load_rates(settings.config_dir / "rates.yaml")
     names = [site.name for site in sites]
     if settings.control_site not in names:

@@ -16,6 +16,7 @@ from infra.core.inventory import DatasetVersion, Offer, Site
 from infra.core.jurisdictions import COUNTRIES, GROUPS
 from infra.core.placement.snapshot import Health, Snapshot
 from infra.core.workload import Fallback, WorkloadRequest
+from tests.policy_support import rules_of
 
 MONEY_BAND = 3  # micro-dollars
 TIME_BAND = Fraction(1, 1000)  # seconds
@@ -93,18 +94,6 @@ def _source(snapshot: Snapshot, dataset: DatasetVersion, target: Site) -> Site |
 
 
 def _offer_fits(request: WorkloadRequest, snapshot: Snapshot, site: Site, offer: Offer) -> bool:
-    for rule in snapshot.policy.rules:
-        fields = [
-            (rule.tenants, {request.tenant}),
-            (rule.kinds, {request.kind}),
-            (rule.sites, {site.name}),
-            (rule.jurisdictions, {site.jurisdiction}),
-            (rule.trust_zones, {site.trust_zone}),
-            (rule.purchases, {offer.purchase}),
-            (rule.datasets, {ref.name for ref in request.datasets}),
-        ]
-        if all(not listed or set(listed) & actual for listed, actual in fields):
-            return False
     resources = request.resources
     price_known = offer.price is not None and (
         offer.price.valid_until_at is None or offer.price.valid_until_at >= snapshot.now_at
@@ -152,13 +141,29 @@ def _starts(
     if earliest is None or (earliest > now and not waits):
         return []
     starts = [earliest]
-    if waits and offer.price.windows:
+    asked = any(rule.windows for rule in rules_of(snapshot.policy))
+    spans = [span for window in snapshot.policy.windows for span in window.spans] if asked else []
+    if waits:
+        starts += [edge for span in spans for edge in (span.start_at, span.end_at)]
         edges = {m * 60 for w in offer.price.windows for m in (w.start_minute, w.end_minute)}
         midnight = math.floor(now / 86400) * 86400
         starts += [midnight + d * 86400 + e for d in range(4) for e in edges]
         starts = [s for s in starts if s == earliest or (earliest < s <= now + 48 * 3600 and free_from(s))]
     egress = sum(math.ceil(Fraction(d.bytes * s.egress_micro_per_gb, 10**9)) for d, s in moved)
-    return [_verdict(request, snapshot, site, offer, Fraction(s), expected, high, egress) for s in starts]
+    return [
+        _verdict(request, snapshot, site, offer, Fraction(s), expected, high, egress)
+        for s in starts
+        if _policy_allows(request, snapshot, site, offer, s)
+    ]
+
+
+def _policy_allows(request: WorkloadRequest, snapshot: Snapshot, site: Site, offer: Offer, start: float) -> bool:
+    holding = [
+        window.name
+        for window in snapshot.policy.windows
+        if any(span.start_at <= start and not span.end_at <= start for span in window.spans)
+    ]
+    return not any(rule.forbids(request, site, offer, holding) for rule in rules_of(snapshot.policy))
 
 
 def _seconds(

@@ -6,6 +6,9 @@ ones; budgets and deadlines on both sides of what a run needs.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 from hypothesis import strategies as st
 
 from infra.core.budget import Balance
@@ -13,9 +16,10 @@ from infra.core.inventory import Cluster, DatasetVersion, Offer, Pool, Purchase,
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Decision
 from infra.core.placement.snapshot import Health, OfferLoad, QueueEntry, Rate, Release, SiteHealth, Snapshot
-from infra.core.policy import Policy, Rule
+from infra.core.policy import Span, Window
 from infra.core.pricing import Price, PriceWindow
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, WorkloadRequest
+from tests.policy_support import Rule, policy_of
 
 NOW_AT = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 PERIOD = "2026-11"
@@ -118,29 +122,24 @@ rules = st.builds(
     trust_zones=subsets(tuple(TrustZone)),
     purchases=subsets(tuple(Purchase)),
     datasets=subsets(("digits", "docs")),
+    windows=st.one_of(st.just(()), subsets(("day", "night"))),
+)
+
+spans = st.lists(st.sampled_from((-3600.0, 0.0, 600.0, 5000.0, 40_000.5, 90_000.0, 170_000.0)), unique=True).map(
+    lambda edges: tuple(Span(NOW_AT + low, NOW_AT + high) for low, high in pairwise(sorted(edges)))[::2]
 )
 
 policies = st.builds(
-    lambda drawn, until: Policy("p", tuple(Rule(f"r{i}", **_fields(rule)) for i, rule in enumerate(drawn)), until),
+    lambda drawn, until, day, night: policy_of(
+        *(replace(rule, id=f"r{i}") for i, rule in enumerate(drawn)),
+        valid_until_at=until,
+        windows=(Window("day", day), Window("night", night)),
+    ),
     st.lists(rules, max_size=2),
     mostly(None, NOW_AT + 5, NOW_AT - 5),
+    spans,
+    spans,
 )
-
-
-def _fields(rule: Rule) -> dict:
-    return {
-        name: getattr(rule, name)
-        for name in (
-            "description",
-            "tenants",
-            "kinds",
-            "sites",
-            "jurisdictions",
-            "trust_zones",
-            "purchases",
-            "datasets",
-        )
-    }
 
 
 @st.composite

@@ -7,10 +7,11 @@ from pathlib import Path
 from infra.core.budget import Balance
 from infra.core.inventory import Cluster, DatasetVersion, Offer, Pool, Purchase, Site, TrustZone
 from infra.core.placement.snapshot import Health, OfferLoad, Rate, Release, SiteHealth, Snapshot
-from infra.core.policy import Policy, Rule
+from infra.core.policy import Policy, Span, TenantRules, Window
 from infra.core.pricing import Price, PriceWindow
 from infra.core.units import instant
 from infra.core.workload import DatasetRef, Resources, WorkKind, WorkloadRequest
+from tests.policy_support import Rule, text_of
 
 NOW = "2026-11-24T14:00:00Z"
 NOW_AT = instant(NOW)
@@ -53,7 +54,13 @@ def snapshot() -> Snapshot:
     dear = offer("on-demand", Purchase.ON_DEMAND, Price(1_200_000), memory_gb=16)
     return Snapshot(
         now_at=NOW_AT,
-        policy=Policy("p1", (Rule("no-us", "Zürich says no", jurisdictions=("US",)),), NOW_AT + 10_000.5),
+        policy=Policy(
+            "p1",
+            text_of(Rule("no-us", "Zürich says no", jurisdictions=("US",))),
+            windows=(Window("night", (Span(NOW_AT - 0.5, NOW_AT + 600),)),),
+            tenants=(TenantRules("vision", ("product",), 5_000_000),),
+            valid_until_at=NOW_AT + 10_000.5,
+        ),
         sites=(
             Site("home", "DE", TrustZone.PRIVATE, (Pool("home", Cluster.ATTACHED, (home,)),), 20_000, 1000, True),
             Site("cloud", "DE", TrustZone.PUBLIC, (Pool("cloud", Cluster.LOCAL, (spot, dear)),), 90_000, 250.5, True),

@@ -1,4 +1,4 @@
-"""``headrace place``, ``schema`` and ``policy`` as a user calls them."""
+"""``headrace place`` and ``schema`` as a user calls them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
-from infra.commands import place, policy
+from infra.commands import place
 from infra.documents.schemas import schema
 from tests.unit.document_samples import EXAMPLES
 
@@ -21,7 +21,6 @@ SNAPSHOT = EXAMPLES / "snapshots" / "onprem-busy.json"
 def _run(*arguments: str | Path) -> Result:
     app = typer.Typer(rich_markup_mode=None)
     place.register(app)
-    policy.register(app)
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -101,43 +100,8 @@ def test_bad_snapshots_exit_with_2(tmp_path) -> None:
 
 
 def test_schema() -> None:
-    for name in ("site", "request", "snapshot", "policy", "tenants", "decision"):
+    for name in ("site", "request", "snapshot", "policy-settings", "tenants", "decision"):
         assert json.loads(_run("schema", name).stdout) == schema(name)
     result = _run("schema", "sites")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "did you mean 'site'?" in result.stderr
-
-
-def test_policy_passes_its_cases() -> None:
-    result = _run("policy", "test", "--json")
-    cases = json.loads(result.stdout)
-    assert result.exit_code == 0
-    assert len(cases) >= 7
-    assert all(case["passed"] for case in cases)
-    assert f"{len(cases)} of {len(cases)} cases pass" in _run("policy", "test").stdout
-
-
-def test_policy_fails_with_a_wrong_reason(tmp_path) -> None:
-    (tmp_path / "p.yaml").write_text(
-        "rules:\n- {id: a, description: d, forbid: {tenants: [t]}}\n- {id: b, description: d, forbid: {sites: [s]}}\n"
-    )
-    case = {
-        "name": "n",
-        "request": {"tenant": "t", "kind": "probe"},
-        "site": {"name": "s", "jurisdiction": "DE", "trust_zone": "public"},
-        "offer": {"purchase": "spot"},
-        "expect": "deny",
-        "rules": ["a"],
-    }
-    (tmp_path / "p.cases.yaml").write_text(json.dumps({"cases": [case]}))
-    assert _run("policy", "test", tmp_path / "p.yaml").exit_code == 1
-    (tmp_path / "p.cases.yaml").unlink()
-    missing = _run("policy", "test", tmp_path / "p.yaml")
-    assert missing.exit_code == 2
-    assert missing.stderr.startswith("FILE_MISSING")
-
-
-def test_policy_show() -> None:
-    shown = json.loads(_run("policy", "show", "--json").stdout)
-    assert [rule["id"] for rule in shown["rules"]] == ["students-stay-home", "no-spot-for-evaluation"]
-    assert "students-stay-home" in _run("policy", "show").stdout

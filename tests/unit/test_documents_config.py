@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import pytest
 
 from infra.core.errors import InputError
 from infra.core.inventory import Cluster, Purchase, TrustZone
-from infra.core.policy import Policy, Rule
+from infra.core.policy import PERMIT_ALL
 from infra.core.pricing import Price, PriceWindow
 from infra.core.units import instant
 from infra.core.workload import WorkKind
 from infra.documents import TenantBudget, load_policy, load_rates, load_site, load_sites, load_tenants
 from infra.documents.files import PACKAGED_CONFIG
-from infra.documents.policy_cases import Verdict, cases_path, run_cases
+from infra.documents.policy_cases import run_cases
 from tests.unit.document_samples import SITE_YAML
 
 OFFER = "pools[0].offers[0]"
@@ -132,120 +130,14 @@ def test_packaged_configuration() -> None:
 def test_configuration_directory(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HEADRACE_CONFIG", str(tmp_path))
     _written(tmp_path, "sites/edge-osl.yaml", SITE_YAML)
-    _written(tmp_path, "policies/default.yaml", "version: mine\n")
+    _written(tmp_path, "policies/default.cedar", PERMIT_ALL)
     _written(tmp_path, "tenants.yaml", "tenants: [{name: a, monthly_budget_usd: 0.5}]")
     assert [site.name for site in load_sites()] == ["edge-osl"]
-    assert load_policy() == Policy("mine")
+    assert (load_policy().text, load_policy().tenants) == (PERMIT_ALL, ())
     assert load_tenants() == (TenantBudget("a", 500_000),)
     with pytest.raises(InputError) as caught:
         load_rates()
     assert caught.value.code == "FILE_MISSING"
-
-
-POLICY = """\
-valid_until: 2027-01-01T00:00:00Z
-rules:
-  - id: no-us-spot
-    description: Not there.
-    forbid: {jurisdictions: [US, DACH], purchases: [spot], trust_zones: [public], kinds: [training]}
-"""
-
-
-def test_policy(tmp_path) -> None:
-    policy = load_policy(_written(tmp_path, "p.yaml", POLICY))
-    assert policy == Policy(
-        f"sha256:{hashlib.sha256(POLICY.encode()).hexdigest()}",
-        (
-            Rule(
-                "no-us-spot",
-                "Not there.",
-                kinds=(WorkKind.TRAINING,),
-                jurisdictions=("AT", "CH", "DE", "US"),
-                trust_zones=(TrustZone.PUBLIC,),
-                purchases=(Purchase.SPOT,),
-            ),
-        ),
-        instant("2027-01-01T00:00:00Z"),
-    )
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "code", "path"),
-    [
-        ("[US, DACH]", "[US, EUR]", "UNKNOWN_RESIDENCY_TAG", "rules[0].forbid.jurisdictions[1]"),
-        ("[US, DACH]", "[PUBLIC]", "BAD_JURISDICTION", "rules[0].forbid.jurisdictions[0]"),
-        ("{jurisdictions: [US, DACH], purchases: [spot], trust_zones: [public], kinds: [training]}", "{}",
-         "EMPTY_RULE", "rules[0].forbid"),
-        ("purchases: [spot]", "purchases: [cheap]", "UNKNOWN_VALUE", "rules[0].forbid.purchases[0]"),
-        ("purchases:", "purchase:", "UNKNOWN_KEY", "rules[0].forbid.purchase"),
-        ("    description: Not there.\n", "", "MISSING_KEY", "rules[0].description"),
-        ("2027-01-01T00:00:00Z", "2027", "BAD_TIME", "valid_until"),
-    ],
-)  # fmt: skip
-def test_bad_policies(old: str, new: str, code: str, path: str, tmp_path) -> None:
-    assert old in POLICY
-    file = _written(tmp_path, "p.yaml", POLICY.replace(old, new))
-    with pytest.raises(InputError) as caught:
-        load_policy(file)
-    assert (caught.value.code, caught.value.where) == (code, f"{file}: {path}")
-
-
-def test_a_rule_stands_once(tmp_path) -> None:
-    rule = POLICY[POLICY.index("  - id") :]
-    file = _written(tmp_path, "p.yaml", POLICY + rule)
-    with pytest.raises(InputError) as caught:
-        load_policy(file)
-    assert (caught.value.code, caught.value.where) == ("DUPLICATE_RULE", f"{file}: rules[1].id")
-
-
-CASE = {
-    "name": "n",
-    "request": {"tenant": "t", "kind": "training"},
-    "site": {"name": "s", "jurisdiction": "US", "trust_zone": "public"},
-    "offer": {"purchase": "spot"},
-    "expect": "deny",
-    "rules": ["no-us-spot"],
-}
-
-
-def _case_result(tmp_path: Path, **changes: object):
-    policy_file = _written(tmp_path, "p.yaml", POLICY)
-    text = json.dumps({"cases": [{**CASE, **changes}]})
-    (result,) = run_cases(load_policy(policy_file), _written(tmp_path, "p.cases.yaml", text))
-    return result
-
-
-def test_cases_hold_the_verdict_and_the_rules(tmp_path) -> None:
-    assert cases_path(tmp_path / "p.yaml") == tmp_path / "p.cases.yaml"
-    assert _case_result(tmp_path).passed
-    wrong_verdict = _case_result(tmp_path, expect="allow", rules=[])
-    assert (wrong_verdict.passed, wrong_verdict.verdict) == (False, Verdict.DENY)
-    allowed = _case_result(tmp_path, offer={"purchase": "owned"})
-    assert (allowed.passed, allowed.rules) == (False, ())
-
-
-def test_a_case_with_the_wrong_rules_fails(tmp_path) -> None:
-    second = POLICY + "  - {id: other, description: d, forbid: {sites: [s]}}\n"
-    policy = load_policy(_written(tmp_path, "p.yaml", second))
-    file = _written(tmp_path, "p.cases.yaml", json.dumps({"cases": [CASE]}))
-    (result,) = run_cases(policy, file)
-    assert (result.passed, result.verdict, result.rules) == (False, Verdict.DENY, ("no-us-spot", "other"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "code", "path"),
-    [
-        ({"rules": ["no-such"]}, "UNKNOWN_RULE", "cases[0].rules[0]"),
-        ({"rules": []}, "CONTRADICTORY_CASE", "cases[0].rules"),
-        ({"expect": "allow"}, "CONTRADICTORY_CASE", "cases[0].rules"),
-        ({"site": {**CASE["site"], "jurisdiction": "XX"}}, "UNKNOWN_JURISDICTION", "cases[0].site.jurisdiction"),
-        ({"extra": 1}, "UNKNOWN_KEY", "cases[0].extra"),
-    ],
-)
-def test_bad_cases(changes: dict, code: str, path: str, tmp_path) -> None:
-    with pytest.raises(InputError) as caught:
-        _case_result(tmp_path, **changes)
-    assert (caught.value.code, caught.value.where) == (code, f"{tmp_path / 'p.cases.yaml'}: {path}")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from infra.core.placement.decision import ChangeKind, ReasonCode
 from infra.core.units import instant
 from infra.documents import load_policy, load_rates, load_request, load_site, load_snapshot, load_tenants
+from infra.documents.files import PACKAGED_CONFIG
 from infra.documents.policy_cases import run_cases
 from infra.documents.schemas import SCHEMA_NAMES
 from tests.unit.document_samples import NOW_AT, REPOSITORY
@@ -29,8 +30,9 @@ def _file(tmp_path: Path, name: str, text: str) -> Path:
 def test_examples_are_read(tmp_path) -> None:
     site = load_site(_file(tmp_path, "edge-osl.yaml", _example("Sites")))
     assert site.pools[0].offers[0].price is not None
-    policy = load_policy(_file(tmp_path, "p.yaml", _example("Policies")))
-    (result,) = run_cases(policy, _file(tmp_path, "p.cases.yaml", _example("Policy cases")))
+    policy = _file(tmp_path, "p.cedar", (PACKAGED_CONFIG / "policies" / "default.cedar").read_text(encoding="utf-8"))
+    _file(tmp_path, "p.settings.yaml", _example("Policies"))
+    (result,) = run_cases(load_policy(policy), _file(tmp_path, "p.cases.yaml", _example("Policy cases")))
     assert result.passed
     assert load_tenants(_file(tmp_path, "tenants.yaml", _example("Tenants")))
     assert load_rates(_file(tmp_path, "rates.yaml", _example("Rates")))

@@ -92,7 +92,9 @@ def _changed(path: str, value: Any) -> Callable[[dict], None]:
         ("loads.0.releases.0.devices", 0, "BAD_NUMBER", "loads[0].releases[0].devices"),
         ("health.0.site", "nowhere", "UNKNOWN_SITE", "health[0].site"),
         ("health.0.health", "ill", "UNKNOWN_VALUE", "health[0].health"),
-        ("policy.rules.0.kinds", ["x"], "UNKNOWN_VALUE", "policy.rules[0].kinds[0]"),
+        ("policy.text", "permit (", "BAD_POLICY", "policy.text"),
+        ("policy.windows.0.spans.0.end_at", -1, "BAD_TIME", "policy.windows[0].spans[0].end_at"),
+        ("policy.tenants.0.groups", "g", "BAD_TYPE", "policy.tenants[0].groups"),
     ],
 )  # fmt: skip
 def test_bad_snapshots(path: str, value: Any, code: str, where: str, tmp_path) -> None:
@@ -116,7 +118,7 @@ def test_nan_in_a_snapshot_is_not_json(tmp_path) -> None:
 
 def test_fields_with_a_default_may_be_left_out(tmp_path) -> None:
     tree = plain(snapshot())
-    for path in ("loads", "health", "policy.rules.0.tenants", "sites.0.pools.0.offers.0.price.windows"):
+    for path in ("loads", "health", "policy.tenants.0.burst_budget_percent", "sites.0.pools.0.offers.0.price.windows"):
         _changed(path, ...)(tree)
     file = tmp_path / "snapshot.json"
     file.write_text(json.dumps(tree))

@@ -51,7 +51,7 @@ def test_schemas_accept_what_is_shipped() -> None:
         assert _accepts("site", read_tree(path))
     for path in sorted((EXAMPLES / "requests").glob("*.yaml")):
         assert _accepts("request", read_tree(path))
-    assert _accepts("policy", read_tree(PACKAGED_CONFIG / "policies" / "default.yaml"))
+    assert _accepts("policy-settings", read_tree(PACKAGED_CONFIG / "policies" / "default.settings.yaml"))
     assert _accepts("policy-cases", read_tree(PACKAGED_CONFIG / "policies" / "default.cases.yaml"))
     assert _accepts("tenants", read_tree(PACKAGED_CONFIG / "tenants.yaml"))
     assert _accepts("rates", read_tree(PACKAGED_CONFIG / "rates.yaml"))

@@ -12,9 +12,10 @@ from infra.core.placement.changes import apply_changes
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Change, ChangeKind, Outcome
 from infra.core.placement.snapshot import Health, OfferLoad, Release, SiteHealth
-from infra.core.policy import Policy, Rule
+from infra.core.policy import Policy
 from infra.core.pricing import Price, PriceWindow
 from infra.core.workload import Resources
+from tests.policy_support import Rule, policy_of
 from tests.unit.placement_world import (
     DIGITS,
     DOCS,
@@ -80,7 +81,7 @@ def test_residency_relaxes_request_and_data_together():
 
 
 def test_a_country_that_the_policy_forbids_is_no_remedy():
-    policy = Policy("p", (Rule("no-us", "stay", jurisdictions=("US",)),))
+    policy = policy_of(Rule("no-us", jurisdictions=("US",)))
     decision = decide(
         request(), snapshot(sites=(ONPREM, US), policy=policy, health=(SiteHealth("onprem", Health.DOWN),))
     )
@@ -179,7 +180,7 @@ def test_nothing_is_promised_when_four_changes_would_be_needed():
 @pytest.mark.parametrize(
     "world",
     [
-        {"policy": Policy("old", (), NOW_AT - 1)},
+        {"policy": Policy("old", valid_until_at=NOW_AT - 1)},
         {"rates": ()},
         {"health": tuple(SiteHealth(s.name, Health.DOWN) for s in (ONPREM, EU, US))},
         {"datasets": (replace(DIGITS, copies=()), DOCS)},

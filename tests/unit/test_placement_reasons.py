@@ -11,9 +11,10 @@ from infra.core.placement.decide import decide
 from infra.core.placement.decision import Outcome, ReasonCode
 from infra.core.placement.estimate import LONGEST_RUN_S
 from infra.core.placement.snapshot import Health, OfferLoad, Rate, Release, SiteHealth
-from infra.core.policy import Policy, Rule
+from infra.core.policy import Policy
 from infra.core.pricing import Price
 from infra.core.workload import Resources, WorkKind
+from tests.policy_support import Rule, policy_of
 from tests.unit.placement_world import (
     DIGITS,
     DOCS,
@@ -34,7 +35,7 @@ from tests.unit.placement_world import (
 )
 
 R = ReasonCode
-NO_US = Policy("p2", (Rule("no-us", "stay here", jurisdictions=("US",)), Rule("no-spot", "x", purchases=("spot",))))
+NO_US = policy_of(Rule("no-us", jurisdictions=("US",)), Rule("no-spot", purchases=("spot",)))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ NO_US = Policy("p2", (Rule("no-us", "stay here", jurisdictions=("US",)), Rule("n
             R.TRUST_ZONE_TOO_LOW, {"zone": "public", "needed": "private"}, id="trust of the data",
         ),
         pytest.param(
-            on_docs(), {"policy": Policy("p0", (), NOW_AT - 1)}, ("cloud-us", "od"), R.POLICY_STALE,
+            on_docs(), {"policy": Policy("p0", valid_until_at=NOW_AT - 1)}, ("cloud-us", "od"), R.POLICY_STALE,
             {"policy": "p0", "valid_until_at": NOW_AT - 1}, id="stale policy",
         ),
         pytest.param(
@@ -152,7 +153,7 @@ def test_an_offer_keeps_all_of_its_reasons_in_a_fixed_order():
 
 
 def test_a_stale_policy_stops_everything():
-    decision = decide(on_docs(), snapshot(policy=Policy("p0", (), NOW_AT - 0.5)))
+    decision = decide(on_docs(), snapshot(policy=Policy("p0", valid_until_at=NOW_AT - 0.5)))
     assert decision.outcome is Outcome.INFEASIBLE
     assert all(R.POLICY_STALE in {r.code for r in c.reasons} for c in decision.candidates)
     assert decision.binding == (R.POLICY_STALE,)
@@ -160,7 +161,7 @@ def test_a_stale_policy_stops_everything():
 
 
 def test_a_policy_is_good_until_its_last_instant():
-    assert decide(on_docs(), snapshot(policy=Policy("p0", (), NOW_AT))).outcome is Outcome.RUN
+    assert decide(on_docs(), snapshot(policy=Policy("p0", valid_until_at=NOW_AT))).outcome is Outcome.RUN
 
 
 def test_policy_names_every_rule_that_forbids():
@@ -169,7 +170,7 @@ def test_policy_names_every_rule_that_forbids():
         Rule("b", "x", kinds=(WorkKind.TRAINING,)),
         Rule("c", "x", sites=("z",)),
     )
-    decision = decide(on_docs(), snapshot(policy=Policy("p", rules)))
+    decision = decide(on_docs(), snapshot(policy=policy_of(*rules)))
     assert params(decision, "onprem", "owned", R.POLICY_FORBIDS) == {"rules": ("a", "b")}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from infra.adapters.memory.catalog import MemoryCatalog, MemoryHistory
 from infra.adapters.memory.clock import FixedClock
 from infra.adapters.memory.ledger import MemoryLedger
+from infra.adapters.memory.policies import MemoryPolicyStore
 from infra.adapters.memory.runs import MemoryRunStore
 from infra.adapters.memory.state import Shelf
 from infra.ports import Clock
@@ -20,9 +21,18 @@ class MemoryDatabase(Shelf):
         self.runs = MemoryRunStore(self)
         self.catalog = MemoryCatalog(self)
         self.history = MemoryHistory(self)
+        self.policies = MemoryPolicyStore(self)
 
     def close(self) -> None:
         """Nothing to close; the content stays as long as the object."""
 
 
-__all__ = ["FixedClock", "MemoryCatalog", "MemoryDatabase", "MemoryHistory", "MemoryLedger", "MemoryRunStore"]
+__all__ = [
+    "FixedClock",
+    "MemoryCatalog",
+    "MemoryDatabase",
+    "MemoryHistory",
+    "MemoryLedger",
+    "MemoryPolicyStore",
+    "MemoryRunStore",
+]

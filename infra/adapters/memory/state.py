@@ -19,6 +19,7 @@ from infra.ports import (
     DecisionRecord,
     LedgerEntry,
     Observation,
+    PolicyRecord,
     Publication,
     RunRecord,
 )
@@ -41,6 +42,7 @@ class State:
     quarantined: dict[tuple[str, str], CatalogEntry] = field(default_factory=dict)
     arrivals: dict[tuple[str, str, str], str] = field(default_factory=dict)
     observations: dict[tuple[str, int], Observation] = field(default_factory=dict)
+    policies: list[PolicyRecord] = field(default_factory=list)
 
     def copy(self) -> State:
         return State(**{part.name: getattr(self, part.name).copy() for part in fields(self)})

@@ -1,4 +1,4 @@
-"""One open database with its four stores."""
+"""One open database with its five stores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from infra.adapters.clock import SystemClock
 from infra.adapters.sql.catalog import SqlCatalog, SqlHistory
 from infra.adapters.sql.engine import LOCK_WAIT_S, Transactions, make_engine, parse_url
 from infra.adapters.sql.ledger import SqlLedger
+from infra.adapters.sql.policies import SqlPolicyStore
 from infra.adapters.sql.runs import SqlRunStore
 from infra.adapters.sql.schema import check_schema
 from infra.ports import Clock
@@ -27,6 +28,7 @@ class Database:
         self.runs = SqlRunStore(self._transactions)
         self.catalog = SqlCatalog(self._transactions, clock)
         self.history = SqlHistory(self._transactions)
+        self.policies = SqlPolicyStore(self._transactions)
 
     @property
     def url(self) -> str:

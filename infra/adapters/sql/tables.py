@@ -21,10 +21,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest migration, which is the one that this code needs."""
 
-APPEND_ONLY = ("ledger_entries", "decisions", "publications")
+APPEND_ONLY = ("ledger_entries", "decisions", "publications", "policies")
 """Tables in which triggers refuse to change or delete a row."""
 
 metadata = MetaData(
@@ -216,4 +216,15 @@ observations = Table(
     Column("boot_s", Double, nullable=False),
     _instant("at"),
     Index(None, "kind", "at"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),  # the largest one is the current policy
+    _instant("at"),
+    _text("change"),
+    _text("version"),
+    _text("why"),
+    _text("source_json"),
 )

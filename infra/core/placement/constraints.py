@@ -15,7 +15,9 @@ import numpy as np
 from infra.core.inventory import DatasetVersion, Offer, Site, TrustZone
 from infra.core.jurisdictions import permits
 from infra.core.placement.decision import Reason, ReasonCode
+from infra.core.placement.policing import policy_reasons
 from infra.core.placement.world import World
+from infra.core.policy_facts import Moved
 from infra.core.units import BYTES_PER_GB
 
 Bandwidth = TypeVar("Bandwidth", float, np.ndarray)
@@ -66,6 +68,13 @@ class SiteView:
     @property
     def transfer_s(self) -> float:
         return sum(move.transfer_s for move in self.moves or ())
+
+    @property
+    def moved(self) -> Moved:
+        """What the policy sees of it."""
+        moves = self.moves or ()
+        names = tuple(sorted({move.dataset for move in moves}))
+        return Moved(names, sum(move.bytes for move in moves), self.egress_micro)
 
 
 def cheapest_source(
@@ -160,13 +169,12 @@ def _policy_age(world: World) -> list[Reason]:
     return [reason(ReasonCode.POLICY_STALE, policy=policy.version, valid_until_at=policy.valid_until_at)]
 
 
-def offer_reasons(world: World, site: Site, offer: Offer) -> list[Reason]:
+def offer_reasons(world: World, site: Site, offer: Offer, view: SiteView) -> list[Reason]:
     """Broken constraints of one offer, beyond those of its site."""
     request, wanted = world.request, world.request.resources
     reasons: list[Reason] = []
-    rules = world.snapshot.policy.forbidding(request, site, offer)
-    if rules:
-        reasons.append(reason(ReasonCode.POLICY_FORBIDS, rules=rules))
+    if not world.snapshot.policy.timed:
+        reasons += policy_reasons(world, site, offer, view.moved, world.now_at)
     if offer.purchase not in request.purchases:
         allowed = tuple(sorted(purchase.value for purchase in request.purchases))
         reasons.append(reason(ReasonCode.PURCHASE_NOT_ALLOWED, purchase=offer.purchase.value, allowed=allowed))

@@ -12,14 +12,16 @@ thought goes on instead of being stopped with money left.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infra.core.inventory import Offer, Pool, Site
 from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
 from infra.core.placement.decision import Candidate, CostParts, Reason, ReasonCode, TimeParts
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations, estimate, rate_for
 from infra.core.placement.fitting import Span, back_at, first_fit, fits, free_spans
+from infra.core.placement.policing import policy_reasons, window_starts
 from infra.core.placement.world import World
 from infra.core.pricing import Price
 from infra.core.units import SECONDS_PER_HOUR
@@ -92,7 +94,7 @@ def availability(world: World, site: Site, offer: Offer, duration_s: float) -> A
 
 def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -> Assessment:
     """Every constraint and every possible start of one offer."""
-    fixed = [*view.reasons, *offer_reasons(world, site, offer)]
+    fixed = [*view.reasons, *offer_reasons(world, site, offer, view)]
     load = world.loads.get((site.name, offer.name))
     boot_s = load.boot_s if load and load.boot_s is not None else offer.boot_s
     durations = estimate(world.request, offer, world.rates, boot_s, view.transfer_s)
@@ -108,12 +110,14 @@ def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -
         )
     plans: tuple[Plan, ...] = ()
     if durations is not None and view.moves is not None and offer.capacity >= world.request.resources.devices:
-        plans = _plans(world, site, offer, durations, view.egress_micro, fixed)
+        plans = _plans(world, site, offer, durations, view, fixed)
+    if not plans and world.snapshot.policy.timed:  # no start to hold it against but now
+        fixed += policy_reasons(world, site, offer, view.moved, world.now_at)
     return Assessment(site, pool, offer, tuple(fixed), plans)
 
 
 def _plans(
-    world: World, site: Site, offer: Offer, durations: Durations, egress_micro: int, fixed: list[Reason]
+    world: World, site: Site, offer: Offer, durations: Durations, view: SiteView, fixed: list[Reason]
 ) -> tuple[Plan, ...]:
     """One plan per start; adds CAPACITY_BUSY to ``fixed`` when no start can be named at all."""
     available = availability(world, site, offer, durations.total_s)
@@ -123,25 +127,35 @@ def _plans(
         return ()
     starts = [
         at
-        for at in _starts(world, offer, available.enough_at)
+        for at in _starts(world, site, offer, view, available.enough_at)
         if at == available.enough_at or fits(available.spans, at, durations.total_s)
     ]
-    return tuple(_plan(world, offer, durations, egress_micro, start_at, available) for start_at in starts)
+    plans = (_plan(world, offer, durations, view.egress_micro, start_at, available) for start_at in starts)
+    if not world.snapshot.policy.timed:
+        return tuple(plans)
+    moved = view.moved
+    return tuple(
+        replace(
+            plan, reasons=(*plan.reasons, *policy_reasons(world, site, offer, moved, plan.start_at, plan.needed_micro))
+        )
+        for plan in plans
+    )
 
 
-def _starts(world: World, offer: Offer, earliest_at: float) -> list[float]:
-    """The earliest start, and the edges of price windows behind it that may be waited for."""
-    starts = [earliest_at]
-    if offer.price is None or not offer.price.windows or Fallback.WAIT not in world.request.fallbacks:
-        return starts
-    last_at = world.now_at + HORIZON_S
-    if world.request.deadline_at is not None:
-        last_at = min(last_at, world.request.deadline_at)
-    edge_at = offer.price.next_change_at(earliest_at)
+def _starts(world: World, site: Site, offer: Offer, view: SiteView, earliest_at: float) -> list[float]:
+    """The earliest start, and the edges of price and policy windows behind it that may be waited for."""
+    starts = {earliest_at}
+    if Fallback.WAIT not in world.request.fallbacks:
+        return [earliest_at]
+    end_at = math.inf if world.request.deadline_at is None else world.request.deadline_at
+    last_at = min(world.now_at + HORIZON_S, end_at)
+    starts.update(window_starts(world, site, offer, view.moved, earliest_at, last_at, end_at))
+    price = offer.price or _FREE
+    edge_at = price.next_change_at(earliest_at)
     while edge_at <= last_at:
-        starts.append(edge_at)
-        edge_at = offer.price.next_change_at(edge_at)
-    return starts
+        starts.add(edge_at)
+        edge_at = price.next_change_at(edge_at)
+    return sorted(starts)
 
 
 def _plan(

@@ -44,6 +44,8 @@ _HELPS: dict[ReasonCode, frozenset[ChangeKind]] = {
     # Waiting or a later deadline opens cheaper price windows; fewer devices waste less.
     _R.BUDGET_RUN_EXCEEDED: _SIZE | {_C.BUDGET, _C.WAIT, _C.DEADLINE},
     _R.BUDGET_TENANT_EXCEEDED: _SIZE | {_C.TENANT_BUDGET, _C.WAIT, _C.DEADLINE},
+    # Only where the policy looks at the start: its windows, what it needs, what is left of the budget.
+    _R.POLICY_FORBIDS: _SIZE | {_C.TENANT_BUDGET, _C.WAIT, _C.DEADLINE},
 }
 """Kinds of change that can remove a reason. Reasons that are missing here no change of the request removes."""
 
@@ -51,11 +53,12 @@ _HELPS: dict[ReasonCode, frozenset[ChangeKind]] = {
 def promising(world: World) -> list[tuple[Assessment, frozenset[ReasonCode]]]:
     """Each offer with each set of codes that a plan of it breaks, where changes could remove all of them."""
     found = []
+    hopeless = frozenset() if world.snapshot.policy.timed else frozenset({_R.POLICY_FORBIDS})
     for assessment in assessments(world):
         fixed = assessment.fixed_reasons
         broken = {_codes(fixed + plan.reasons) for plan in assessment.plans} or {_codes(fixed)}
         if not any(("why", "NO_RATE") in item.params for item in fixed):
-            found += [(assessment, codes) for codes in broken if all(code in _HELPS for code in codes)]
+            found += [(assessment, codes) for codes in broken if codes <= _HELPS.keys() - hopeless]
     return found
 
 

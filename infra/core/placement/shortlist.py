@@ -16,12 +16,13 @@ import numpy as np
 
 from infra.core.jurisdictions import permits
 from infra.core.placement.constraints import cheapest_source, egress_micro, needed_zone, transfer_s, view_site
-from infra.core.placement.decision import Candidate
+from infra.core.placement.decision import Candidate, ReasonCode
 from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S, LONGEST_RUN_S, expected_rework, speed_up
 from infra.core.placement.fitting import OVERDUE_GRACE_S
 from infra.core.placement.market import Floats, Market, Use, market_of, use_of
 from infra.core.placement.optimise import CAP_MARGIN_PERCENT, assess, best_candidate, by_cost
 from infra.core.placement.world import World
+from infra.core.policy import Policy
 from infra.core.units import SECONDS_PER_HOUR
 from infra.core.workload import Fallback
 
@@ -64,6 +65,8 @@ def choose(world: World) -> Candidate | None:
         if candidate.feasible and (best is None or by_cost(candidate) < by_cost(best)):
             best = candidate
         weight[row] = OUT
+        if any(reason.code is ReasonCode.POLICY_FORBIDS for reason in candidate.reasons):
+            _strike_out(world.snapshot.policy, listed.market, row, weight)
     return best
 
 
@@ -108,6 +111,25 @@ def shortlist(world: World) -> Shortlist:
     worth = np.floor_divide((request.wait_micro_per_hour or 0) * wait_s, SECONDS_PER_HOUR)
     weight = cost + np.fmin(worth, _LARGEST).astype(np.int64)
     return Shortlist(market, np.where(fits, weight, OUT), start_at + total_s)
+
+
+def _strike_out(policy: Policy, market: Market, row: int, weight: np.ndarray) -> None:
+    """Strike out every offer between which and the forbidden one the policy cannot tell, whenever it starts."""
+    if policy.timed:
+        return
+    classes = _classes(market, policy.text)
+    alike = classes == classes[row]
+    if policy.moved_matters:
+        alike &= market.site == market.site[row]
+    weight[alike] = OUT
+
+
+@lru_cache(maxsize=16)
+def _classes(market: Market, text: str) -> np.ndarray:
+    """``[offers] int64``: equal numbers for offers that a policy's text cannot tell apart."""
+    policy, numbers = Policy("", text), {}
+    found = [policy.class_of(site, offer) for site, _, offer in market.rows]
+    return np.array([numbers.setdefault(each, len(numbers)) for each in found], dtype=np.int64)
 
 
 @lru_cache(maxsize=512)

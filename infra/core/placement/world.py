@@ -16,6 +16,7 @@ from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Site
 from infra.core.placement.market import market_of
 from infra.core.placement.snapshot import Health, OfferLoad, QueueEntry, Rate, SiteHealth, Snapshot
+from infra.core.policy_facts import Facts
 from infra.core.recent import remembered
 from infra.core.units import iso, period_of
 from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest
@@ -36,6 +37,7 @@ class World:
         loads: What is in use, by (site, offer); an offer without an entry is free.
         queue: Starts that are kept for others, by (site, offer).
         down: Why a site is down, by its name.
+        facts: What the policy may see of the request.
     """
 
     request: WorkloadRequest
@@ -48,6 +50,7 @@ class World:
     loads: dict[tuple[str, str], OfferLoad]
     queue: dict[tuple[str, str], tuple[QueueEntry, ...]]
     down: dict[str, str]
+    facts: Facts
 
     @property
     def now_at(self) -> float:
@@ -65,17 +68,19 @@ class World:
         _require_future_deadline(request, snapshot.now_at)
         _require_sold_devices(request, snapshot)
         sites = _sites(snapshot.sites).by_key
+        datasets, balance = _datasets(request, snapshot), _balance(request, snapshot)
         return cls(
             request=request,
             snapshot=snapshot,
             sites=tuple(sites.values()),
             site_by_name=sites,
-            datasets=_datasets(request, snapshot),
-            balance=_balance(request, snapshot),
+            datasets=datasets,
+            balance=balance,
             rates={rate.device: rate for rate in snapshot.rates if rate.kind is request.kind},
             loads=_loads(snapshot.loads).by_key,
             queue=_queue(snapshot.queue),
             down={entry.site: entry.detail for entry in snapshot.health if entry.health is Health.DOWN},
+            facts=Facts.of(request, datasets, balance),
         )
 
 
