@@ -10,7 +10,8 @@ from infra.core.inventory import Cluster, DatasetVersion, Offer, Pool, Purchase,
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import Candidate, CostParts, Decision, Outcome, Reason, ReasonCode, TimeParts
 from infra.core.placement.snapshot import Rate, Snapshot
-from infra.core.policy import Policy
+from infra.core.policy import PERMIT_ALL, Policy
+from infra.core.policy_source import PolicySource
 from infra.core.pricing import Price, PriceWindow
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest
@@ -20,6 +21,9 @@ from tests.databases import NOW, PERIOD
 RUN = "0f3c2b1a-5d4e-4f6a-8b7c-9d0e1f2a3b4c"
 
 DIGITS = DatasetVersion("mnist5k", "v1", 1_234_567, ("onprem-fra",), ("EU", "CH"), TrustZone.PARTNER)
+
+
+POLICY = PolicySource(PERMIT_ALL, "ab" * 32)
 
 
 def run_record(run_id: str = RUN, **changes: Any) -> RunRecord:

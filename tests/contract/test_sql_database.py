@@ -24,6 +24,7 @@ from infra.adapters.sql.schema import VERSION_TABLE
 from infra.adapters.sql.tables import APPEND_ONLY, SCHEMA_VERSION, accounts, metadata
 from infra.core.errors import ConflictError, InputError, UnavailableError
 from infra.core.lifecycle import AttemptState, RunState
+from infra.ports import PolicyChange
 from tests.contract import examples
 from tests.contract.examples import RUN
 from tests.databases import NOW, PERIOD, SQL
@@ -42,6 +43,7 @@ def filled(url: str, **options: float) -> Database:
     for state in (AttemptState.DISPATCHED, AttemptState.FINISHED):
         database.runs.update_attempt(RUN, 1, state)
     database.runs.publish(examples.publication())
+    database.policies.change(examples.POLICY, PolicyChange.APPLY, "first", NOW)
     return database
 
 
@@ -67,12 +69,12 @@ def test_migrating_again_changes_nothing(database_url: str) -> None:
 
 @on_both
 @pytest.mark.parametrize("table", APPEND_ONLY)
-@pytest.mark.parametrize("statement", ["DELETE FROM {}", "UPDATE {} SET run_id = 'another'"])
+@pytest.mark.parametrize("statement", ["DELETE FROM {}", "UPDATE {} SET {} = 'another'"])
 def test_the_database_itself_refuses_to_rewrite_the_past(database_url: str, table: str, statement: str) -> None:
     filled(database_url).close()
     engine = create_engine(parse_url(database_url))
     with engine.begin() as connection, pytest.raises(Exception, match=f"{table} is append-only"):
-        connection.execute(text(statement.format(table)))
+        connection.execute(text(statement.format(table, "why" if table == "policies" else "run_id")))
     engine.dispose()
 
 

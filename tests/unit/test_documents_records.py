@@ -92,7 +92,7 @@ def _changed(path: str, value: Any) -> Callable[[dict], None]:
         ("loads.0.releases.0.devices", 0, "BAD_NUMBER", "loads[0].releases[0].devices"),
         ("health.0.site", "nowhere", "UNKNOWN_SITE", "health[0].site"),
         ("health.0.health", "ill", "UNKNOWN_VALUE", "health[0].health"),
-        ("policy.text", "permit (", "BAD_POLICY", "policy.text"),
+        ("policy.text", "permit (", "BAD_POLICY", "policy.text: line 1"),
         ("policy.windows.0.spans.0.end_at", -1, "BAD_TIME", "policy.windows[0].spans[0].end_at"),
         ("policy.tenants.0.groups", "g", "BAD_TYPE", "policy.tenants[0].groups"),
     ],

@@ -40,7 +40,7 @@ def platform(home: Path) -> Path:
 def run(*arguments: str | Path) -> Result:
     app = typer.Typer(rich_markup_mode=None)
     policy.register(app)
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, ["policy", *(str(argument) for argument in arguments)])
 
 
 def told(*arguments: str | Path, status: int = 0) -> Any:
@@ -170,7 +170,7 @@ def test_stop_and_resume(platform) -> None:
     first = told("apply", DEFAULT)
     stopped = told("stop-bursting", "--why", "the bill")
     assert (stopped["change"], stopped["bursting_stopped"], stopped["stop_why"]) == ("stop", True, "the bill")
-    assert "ALL BURSTING IS STOPPED: the bill" in run("show").stdout.replace("\n", " ")
+    assert "ALL BURSTING IS STOPPED: the bill" in " ".join(run("show").stdout.split())
     wanted = ("--tenant", "vision", "--kind", "training", "--site", "cloud-eu-central", "--offer", "spot")
     assert [rule["id"] for rule in told("explain", *wanted)["policies"]] == ["bursting-stopped"]
     resumed = told("resume-bursting")

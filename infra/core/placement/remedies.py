@@ -44,8 +44,8 @@ _HELPS: dict[ReasonCode, frozenset[ChangeKind]] = {
     # Waiting or a later deadline opens cheaper price windows; fewer devices waste less.
     _R.BUDGET_RUN_EXCEEDED: _SIZE | {_C.BUDGET, _C.WAIT, _C.DEADLINE},
     _R.BUDGET_TENANT_EXCEEDED: _SIZE | {_C.TENANT_BUDGET, _C.WAIT, _C.DEADLINE},
-    # Only where the policy looks at the start: its windows, what it needs, what is left of the budget.
-    _R.POLICY_FORBIDS: _SIZE | {_C.TENANT_BUDGET, _C.WAIT, _C.DEADLINE},
+    # Only where the policy looks at the start: its windows and what it needs.
+    _R.POLICY_FORBIDS: _SIZE | {_C.WAIT, _C.DEADLINE},
 }
 """Kinds of change that can remove a reason. Reasons that are missing here no change of the request removes."""
 
