@@ -17,10 +17,10 @@ from infra.core.placement.estimate import (
     rework_deviation,
     speed_up,
 )
-from infra.core.placement.learning import Observation, learn_boots, learn_rates
+from infra.core.placement.learning import Observation, learn_rates
 from infra.core.placement.predictive import PRIOR_WEIGHT, SPREAD_FLOOR
-from infra.core.placement.uncertainty import quantile
 from infra.core.placement.snapshot import Rate
+from infra.core.placement.uncertainty import quantile
 from infra.core.workload import Resources, WorkKind
 from tests.unit.placement_world import offer, request
 
