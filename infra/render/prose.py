@@ -51,7 +51,7 @@ def chance(probability: float) -> str:
     """A probability in percent, rounded down: what is told is not less than promised."""
     percent = probability * 100.0
     if percent > 99.9:
-        return "over 99.9 %"
+        return ">99.9 %"
     # Products such as 0.29 * 100 lie a hair below what they stand for.
     return f"{math.floor(percent * 10 + 1e-9) / 10:g} %" if percent >= 99 else f"{math.floor(percent + 1e-9)} %"
 

@@ -60,7 +60,6 @@ def learn_rates(
         priors: At most one per (kind, device). A device without one starts from the reference device's.
         relative_speeds: Speed of device kinds against the reference device, to translate its prior; 1.0 by default.
     """
-    speeds = relative_speeds or {}
     rates = {(prior.kind, prior.device): prior for prior in priors}
     groups: dict[tuple[WorkKind, str], list[tuple[float, float]]] = {}
     for seen in sorted(observations, key=lambda seen: (seen.at, seen.run_id, seen.attempt)):
@@ -69,12 +68,19 @@ def learn_rates(
             group.append((seen.units / speed_up(seen.devices), seen.run_s))
     learnt = {}
     for (kind, device), points in groups.items():
-        prior = rates.get((kind, device))
-        reference = rates.get((kind, ""))
-        if prior is None and reference is not None:
-            prior = replace(reference, device=device, unit_s=reference.unit_s / speeds.get(device, 1.0), samples=0)
-        learnt[kind, device] = _learn(kind, device, points, prior)
+        prior = prior_for(rates, kind, device, (relative_speeds or {}).get(device, 1.0))
+        learnt[kind, device] = learn_rate(kind, device, points, prior)
     return tuple(rate for _, rate in sorted((rates | learnt).items()))
+
+
+def prior_for(
+    priors: Mapping[tuple[WorkKind, str], Rate], kind: WorkKind, device: str, relative_speed: float = 1.0
+) -> Rate | None:
+    """What is expected of a device without history: its own prior, or the reference device's in its speed."""
+    own, reference = priors.get((kind, device)), priors.get((kind, ""))
+    if own is not None or reference is None:
+        return own
+    return replace(reference, device=device, unit_s=reference.unit_s / relative_speed, samples=0)
 
 
 def learn_boots(
@@ -98,7 +104,7 @@ def learn_boots(
     return learnt
 
 
-def _learn(kind: WorkKind, device: str, points: list[tuple[float, float]], prior: Rate | None) -> Rate:
+def learn_rate(kind: WorkKind, device: str, points: list[tuple[float, float]], prior: Rate | None) -> Rate:
     """One rate from points of (units on one device, seconds), oldest first."""
     fixed_s, unit_s = _line(sorted(points[:: -(-len(points) // _SLOPE_RUNS)]), prior)
     if prior is not None:
