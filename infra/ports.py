@@ -12,7 +12,7 @@ from infra.core.budget import Balance, EntryKind
 from infra.core.inventory import DatasetVersion, Offer, Site
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import CostParts, Decision
-from infra.core.placement.estimate import Observation as Observation
+from infra.core.placement.learning import Observation as Observation
 from infra.core.placement.snapshot import QueueEntry, Snapshot
 from infra.core.policy_source import PolicySource
 from infra.core.trust import PermitClaims

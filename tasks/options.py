@@ -45,6 +45,14 @@ class PlacementOptions(BaseModel):
         title="Deadline (instant)",
         description="The result must be there by then, with a time zone. Instead of the minutes, not beside them.",
     )
+    deadline_probability: float = Field(
+        0.9,
+        gt=0.5,
+        lt=1,
+        allow_inf_nan=False,
+        title="Deadline probability",
+        description="How sure the deadline must be, such as 0.9: of ten runs like this one, nine are in time.",
+    )
     budget_usd: float | None = Field(
         None,
         ge=0,
@@ -112,6 +120,7 @@ class PlacementOptions(BaseModel):
             trust_zone=TrustZone(self.trust_zone),
             purchases=tuple(Purchase(purchase) for purchase in self.purchases),
             fallbacks=(Fallback.WAIT,) if self.may_wait else (),
+            deadline_probability=self.deadline_probability,
         )
 
 

@@ -68,6 +68,8 @@ class WorkloadRequest:
         trust_zone: Least trusted zone that may run it.
         purchases: Ways of paying that are allowed.
         checkpointed: Whether an interrupted run goes on from a checkpoint.
+        deadline_probability: How sure the deadline must be, above one half and below one. Money is held against the
+            same quantile.
     """
 
     kind: WorkKind
@@ -84,6 +86,7 @@ class WorkloadRequest:
     checkpointed: bool = True
     fallbacks: tuple[Fallback, ...] = (Fallback.WAIT,)
     wait_micro_per_hour: int | None = None
+    deadline_probability: float = 0.9
 
     def __post_init__(self) -> None:
         require_number(self.units, "request: units")
@@ -95,6 +98,14 @@ class WorkloadRequest:
             require_number(self.wait_micro_per_hour, "request: waiting_usd_per_hour")
         if not 0 <= self.priority <= 100:
             raise InputError("BAD_PRIORITY", f"{self.priority}", "request: priority", "use 0 to 100")
+        # A NaN compares false with everything, so it is refused here too.
+        if not 0.5 < self.deadline_probability < 1.0:
+            raise InputError(
+                "BAD_PROBABILITY",
+                f"{self.deadline_probability}",
+                "request: deadline_probability",
+                "give a probability above 0.5 and below 1, such as 0.9",
+            )
         if not self.purchases:
             raise InputError(
                 "NO_PURCHASE",

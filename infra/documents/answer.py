@@ -68,12 +68,19 @@ class CandidateAnswer(Document):
     feasible: bool = Field(description="Whether every hard constraint holds.")
     reasons: tuple[ReasonAnswer, ...] = Field(description="Why it is not the choice; empty for the chosen one only.")
     start: str | None = Field(description="ISO 8601 start.")
-    finish: str | None = Field(description="ISO 8601 expected finish.")
-    finish_high: str | None = Field(description="ISO 8601 finish with the spread of the estimate on top.")
+    finish: str | None = Field(description="ISO 8601 expected finish: as likely before as after.")
+    finish_p90: str | None = Field(description="ISO 8601 finish that nine of ten runs keep.")
+    finish_high: str | None = Field(description="ISO 8601 finish at the required probability.")
+    deadline_probability: float | None = Field(description="Probability of being in time; null without a deadline.")
     cost_usd: float | None = Field(description="Expected cost in USD.")
     cost: CostAnswer | None = Field(description="Expected cost by part.")
     wait_usd: float | None = Field(description="What its wait is worth to the request in USD; nobody pays it.")
+    cost_p90_usd: float | None = Field(description="Cost that nine of ten runs keep, in USD.")
+    cost_high_usd: float | None = Field(description="Cost at the required probability, in USD.")
     time: TimeAnswer | None = Field(description="Expected time by part.")
+    time_high: TimeAnswer | None = Field(
+        description="Each part at its own required probability; all at once are rarer, so the sum is beyond finish_high."
+    )
     cap_usd: float | None = Field(description="The most that it may cost in USD.")
 
 
@@ -115,7 +122,11 @@ class DecisionAnswer(Document):
     cap_usd: float | None = Field(description="The most that it may cost in USD; this is reserved.")
     start: str | None = Field(description="ISO 8601 start of the choice.")
     finish: str | None = Field(description="ISO 8601 expected finish of the choice.")
-    finish_high: str | None = Field(description="ISO 8601 finish with the spread on top; held against the deadline.")
+    finish_high: str | None = Field(
+        description="ISO 8601 finish at the required probability; held against the deadline."
+    )
+    deadline_probability: float | None = Field(description="Probability of being in time; null without a deadline.")
+    required_probability: float = Field(description="How sure the deadline must be, as the request says.")
     wait_until: str | None = Field(description="ISO 8601 start when the outcome is wait.")
     candidates: tuple[CandidateAnswer, ...] = Field(description="All offers: the choice, then feasible ones by cost.")
     binding: tuple[ReasonCode, ...] = Field(description="Constraints in the way when infeasible.")

@@ -23,7 +23,9 @@ class RateDocument(Document):
     fixed_s: Number = Field(description="Seconds that do not grow with the work.")
     units_per_s: Positive | None = Field(None, description="Units that one device does in a second.")
     unit_s: Number | None = Field(None, description="Seconds that one device needs for one unit.")
-    spread: Number = Field(description="Relative spread: the high estimate is expected x (1 + spread).")
+    spread: Number = Field(
+        description="How far runs stray: nine of ten take at most (1 + spread) times the estimate, which is the median."
+    )
 
 
 class RatesDocument(Document):

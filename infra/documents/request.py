@@ -12,7 +12,7 @@ from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Purchase, TrustZone
 from infra.core.units import instant, iso, micro_from_usd
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, WorkloadRequest
-from infra.documents.fields import Count, Document, Duration, Instant, Name, Number, Usd, duration_s
+from infra.documents.fields import Count, Document, Duration, Instant, Name, Number, Probability, Usd, duration_s
 from infra.documents.files import display, parse_yaml, read_tree
 from infra.documents.problems import join, located, validated
 
@@ -59,6 +59,9 @@ class RequestDocument(Document):
     )
     deadline_in: Duration | None = Field(
         None, description="The same, counted from now (from the snapshot's instant): 30m, 1h30m, 45s, PT30M."
+    )
+    deadline_probability: Probability = Field(
+        0.9, description="How sure the deadline must be; budgets are held against the cost at the same probability."
     )
     budget_usd: Usd | None = Field(None, description="The most it may cost in USD; null: what the tenant still has.")
     waiting_usd_per_hour: Usd | None = Field(
@@ -116,6 +119,7 @@ class RequestDocument(Document):
                 wait_micro_per_hour=None
                 if self.waiting_usd_per_hour is None
                 else micro_from_usd(self.waiting_usd_per_hour),
+                deadline_probability=self.deadline_probability,
             )
 
     def _deadline_at(self, now_at: float, where: str) -> float | None:

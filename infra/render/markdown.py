@@ -8,11 +8,22 @@ from infra.core.placement.decision import Candidate, Decision
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import iso
 from infra.core.workload import WorkloadRequest
-from infra.render.prose import SIMULATED, changes_text, clock, is_simulated, money, outcome_text, reason_text, span
+from infra.render.prose import (
+    SIMULATED,
+    chance,
+    changes_text,
+    clock,
+    is_simulated,
+    money,
+    outcome_text,
+    reason_text,
+    span,
+)
 
-_COLUMNS = ("Site / offer", "Verdict", "Why not", "Cost", "At most", "Start", "Finish")
+_COLUMNS = ("Site / offer", "Verdict", "Why not", "Cost", "At most", "Start", "Finish", "Surely by", "In time")
 """Codes only under "Why not": Prefect's UI never wraps a cell, and a sentence would push the costs out of sight."""
-_PARTS = ("Site / offer", "Compute", "Boot", "Egress", "Rework", "All")
+_PARTS = ("Site / offer", "Compute", "Boot", "Egress", "Rework", "All", "Nine of ten")
+_TIMES = ("Site / offer", "Wait", "Boot", "Transfer", "Compute", "Rework", "All")
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
@@ -44,10 +55,12 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
     planned = [candidate for candidate in decision.candidates if candidate.start_at is not None]
     if planned:
         lines += ["", "### Expected cost by part", "", *_table(_PARTS, [_costs(candidate) for candidate in planned])]
+        lines += ["", "### Expected time by part", "", *_table(_TIMES, [_times(candidate) for candidate in planned])]
     lines += [
         "",
         f"Decided {iso(now_at)} by `{decision.engine}` under policy `{_escaped(snapshot.policy.version[:19])}`.",
-        "Finish is the expected one; the deadline is held against the high estimate, and “at most” is reserved.",
+        f"Finish is the expected one. “Surely by” is kept with {chance(request.deadline_probability)}, as the request "
+        "requires, and held against the deadline; “at most” is reserved. Behind ≤ stands each part at that probability.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -78,12 +91,14 @@ def _cells(candidate: Candidate, decision: Decision, now_at: float) -> list[str]
     elif candidate.feasible:
         verdict = "feasible"
     why = "<br>".join(f"`{reason.code.value}`" for reason in candidate.reasons)
-    if candidate.start_at is None or candidate.finish_at is None:
-        return [name, verdict, why, "–", "–", "–", "–"]
+    if candidate.start_at is None or candidate.finish_at is None or candidate.finish_high_at is None:
+        return [name, verdict, why, *["–"] * 6]
     wait_s = candidate.start_at - now_at
     start = "now" if wait_s <= 0 else f"in {span(wait_s)}"
     cost, most = money(candidate.cost.total_micro), money(candidate.cap_micro)
-    return [name, verdict, why, cost, most, start, clock(candidate.finish_at, now_at)]
+    sure = candidate.deadline_probability
+    finishes = [clock(candidate.finish_at, now_at), clock(candidate.finish_high_at, now_at)]
+    return [name, verdict, why, cost, most, start, *finishes, "–" if sure is None else chance(sure)]
 
 
 def _reasons(decision: Decision, now_at: float) -> list[str]:
@@ -97,4 +112,19 @@ def _reasons(decision: Decision, now_at: float) -> list[str]:
 def _costs(candidate: Candidate) -> list[str]:
     cost = candidate.cost
     parts = (cost.compute_micro, cost.boot_micro, cost.egress_micro, cost.rework_micro, cost.total_micro)
-    return [_name(candidate), *(money(part) for part in parts)]
+    return [_name(candidate), *(money(part) for part in parts), money(candidate.cost_p90_micro)]
+
+
+def _times(candidate: Candidate) -> list[str]:
+    likely, high = candidate.time, candidate.time_high
+    told = [
+        span(part_s) + (f" ≤ {span(high_s)}" if high_s > part_s else "")
+        for part_s, high_s in (
+            (likely.wait_s, high.wait_s),
+            (likely.boot_s, high.boot_s),
+            (likely.transfer_s, high.transfer_s),
+            (likely.compute_s, high.compute_s),
+            (likely.rework_s, high.rework_s),
+        )
+    ]
+    return [_name(candidate), *told, span(likely.total_s)]

@@ -7,7 +7,17 @@ from xml.sax.saxutils import escape
 from infra.core.placement.decision import Candidate, Decision
 from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import WorkloadRequest
-from infra.render.prose import SIMULATED, changes_text, clock, is_simulated, money, outcome_text, reason_text, span
+from infra.render.prose import (
+    SIMULATED,
+    chance,
+    changes_text,
+    clock,
+    is_simulated,
+    money,
+    outcome_text,
+    reason_text,
+    span,
+)
 
 _WIDTH, _ROW, _BAR, _TOP = 1040, 44, 16, 104
 _COST_X, _COST_W = 250, 240
@@ -87,7 +97,7 @@ def _legend() -> list[str]:
         parts.append(_text(x + 17, 60, name, size=11, fill="#57606a"))
         x += 40 + 6 * len(name)
     parts.append(f'<line x1="{x}" y1="56" x2="{x + 22}" y2="56" stroke="#57606a" stroke-width="2"/>')
-    parts.append(_text(x + 28, 60, "high estimate", size=11, fill="#57606a"))
+    parts.append(_text(x + 28, 60, "until the required probability", size=11, fill="#57606a"))
     return parts
 
 
@@ -140,9 +150,10 @@ def _time_bar(candidate: Candidate, y: float, now_at: float, longest_s: float, o
             x += width
     high_x = _TIME_X + _TIME_W * _end_s(candidate, now_at) / longest_s
     middle = y + _BAR / 2
+    sure = "" if candidate.deadline_probability is None else f"in time with {chance(candidate.deadline_probability)}"
     body.append(
         f'<line x1="{x:.2f}" y1="{middle}" x2="{max(high_x, x):.2f}" y2="{middle}" stroke="#57606a" stroke-width="2" '
-        f'opacity="{opacity}"/>'
+        f'opacity="{opacity}"><title>{escape(sure)}</title></line>'
     )
     return body
 

@@ -47,6 +47,15 @@ def span(seconds: float) -> str:
     return f"{rest} s"
 
 
+def chance(probability: float) -> str:
+    """A probability in percent, rounded down: what is told is not less than promised."""
+    percent = probability * 100.0
+    if percent > 99.9:
+        return ">99.9 %"
+    # Products such as 0.29 * 100 lie a hair below what they stand for.
+    return f"{math.floor(percent * 10 + 1e-9) / 10:g} %" if percent >= 99 else f"{math.floor(percent + 1e-9)} %"
+
+
 def _listed(values: Any) -> str:
     return ", ".join(str(value) for value in values) if isinstance(values, tuple | list) else str(values)
 
@@ -100,7 +109,8 @@ _REASONS: dict[ReasonCode, _Sentence] = {
         f"{p['dataset']} can be read from none of its copies ({_listed(p['copies']) or 'it has none'})"
     ),
     ReasonCode.DEADLINE_MISSED: lambda p, n: (
-        f"ends {clock(p['finish_high_at'], n)} at the latest, {span(p['late_s'])} after the deadline"
+        f"in time with {chance(p['probability'])}, {chance(p['required'])} is required: that sure only by "
+        f"{clock(p['finish_high_at'], n)}, {span(p['late_s'])} after the deadline"
     ),
     ReasonCode.BUDGET_RUN_EXCEEDED: lambda p, _: (
         f"may cost {money(p['needed_micro'])}, the run's budget is {money(p['budget_micro'])}"
@@ -186,6 +196,8 @@ def outcome_text(decision: Decision, now_at: float) -> str:
     place = f"{chosen.site}/{chosen.offer} ({devices}, {chosen.purchase.value})"
     figures = f"{money(chosen.cost.total_micro)} expected, {money(chosen.cap_micro)} at most"
     finish = f", done by {clock(chosen.finish_at, now_at)}" if chosen.finish_at is not None else ""
+    if chosen.deadline_probability is not None:
+        finish += f", in time with {chance(chosen.deadline_probability)}"
     if decision.outcome is Outcome.WAIT and decision.wait_until_at is not None:
         until = f"{clock(decision.wait_until_at, now_at)} (in {span(decision.wait_until_at - now_at)})"
         return f"Wait until {until} for {place}: {figures}{finish}."

@@ -11,7 +11,17 @@ from rich.text import Text
 from infra.core.placement.decision import Candidate, Decision, Outcome
 from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import WorkloadRequest
-from infra.render.prose import SIMULATED, changes_text, clock, is_simulated, money, outcome_text, reason_text, span
+from infra.render.prose import (
+    SIMULATED,
+    chance,
+    changes_text,
+    clock,
+    is_simulated,
+    money,
+    outcome_text,
+    reason_text,
+    span,
+)
 
 _STYLES = {Outcome.RUN: "green", Outcome.WAIT: "yellow", Outcome.INFEASIBLE: "red"}
 
@@ -28,6 +38,7 @@ def decision_view(decision: Decision, request: WorkloadRequest, snapshot: Snapsh
     parts.append(Text(_request_text(request, now_at), style="dim"))
     if decision.chosen is not None:
         parts.append(Text(_cost_text(decision.chosen)))
+        parts.append(Text(_time_text(decision.chosen, request)))
     if decision.counterfactuals:
         changes = Table(title="What would make it feasible", title_justify="left", box=box.SIMPLE)
         for heading in ("change", "then at", "cost", "done by"):
@@ -61,14 +72,33 @@ def _cost_text(chosen: Candidate) -> str:
     )
     told = " + ".join(f"{name} {money(micro)}" for name, micro in named if micro)
     wait = f"; its wait is worth {money(chosen.wait_micro)}" if chosen.wait_micro else ""
-    return f"cost: {told or 'nothing'}{wait}"
+    if not told:
+        return f"cost: nothing{wait}"
+    return f"cost: {told}; nine of ten at most {money(chosen.cost_p90_micro)}{wait}"
+
+
+def _time_text(chosen: Candidate, request: WorkloadRequest) -> str:
+    likely, high = chosen.time, chosen.time_high
+    named = (
+        ("wait", likely.wait_s, high.wait_s),
+        ("boot", likely.boot_s, high.boot_s),
+        ("transfer", likely.transfer_s, high.transfer_s),
+        ("compute", likely.compute_s, high.compute_s),
+        ("rework", likely.rework_s, high.rework_s),
+    )
+    told = " + ".join(
+        f"{name} {span(part_s)}" + (f" (≤ {span(high_s)})" if high_s > part_s else "")
+        for name, part_s, high_s in named
+        if part_s > 0
+    )
+    return f"time: {told or 'none'}; in brackets what {chance(request.deadline_probability)} keep"
 
 
 def _candidates(decision: Decision, now_at: float) -> Table:
     table = Table(title="Candidates", title_justify="left", box=box.SIMPLE, pad_edge=False)
     table.add_column("")
     table.add_column("site / offer", overflow="fold")
-    for heading in ("start", "finish", "cost", "at most"):
+    for heading in ("start", "finish", "in time", "cost", "at most"):
         table.add_column(heading, justify="right", no_wrap=True)
     for candidate in decision.candidates:
         style = "bold" if candidate == decision.chosen else "" if candidate.feasible else "dim"
@@ -91,13 +121,15 @@ def _mark(candidate: Candidate, decision: Decision) -> str:
     return "▶" if candidate == decision.chosen else "✓" if candidate.feasible else "✗"
 
 
-def _figures(candidate: Candidate, now_at: float) -> tuple[str, str, str, str]:
+def _figures(candidate: Candidate, now_at: float) -> tuple[str, ...]:
     if candidate.start_at is None or candidate.finish_at is None:
-        return "–", "–", "–", "–"
+        return ("–",) * 5
+    sure = candidate.deadline_probability
     wait_s = candidate.start_at - now_at
     return (
         "now" if wait_s <= 0 else f"in {span(wait_s)}",
         clock(candidate.finish_at, now_at),
+        "–" if sure is None else chance(sure),
         money(candidate.cost.total_micro),
         money(candidate.cap_micro),
     )

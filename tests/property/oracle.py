@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
+from statistics import NormalDist
 
 from infra.core.inventory import DatasetVersion, Offer, Site
 from infra.core.jurisdictions import COUNTRIES, GROUPS
@@ -19,7 +20,7 @@ from infra.core.workload import Fallback, WorkloadRequest
 from tests.policy_support import rules_of
 
 MONEY_BAND = 3  # micro-dollars
-TIME_BAND = Fraction(1, 1000)  # seconds
+TIME_BAND = Fraction(1, 100)  # seconds
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,50 @@ def _seconds(
         if exponent > 50:
             return None
         rework = Fraction((math.exp(exponent) - 1) * (1 / per_s + float(boot))) - work
-    total = boot + work + max(Fraction(0), rework)
-    high = total * (1 + Fraction(rate.spread))
+    rework = max(Fraction(0), rework)
+    total = boot + work + rework
+    transfer = work - Fraction(rate.fixed_s) - Fraction(request.units) * per_unit
+    sides = [
+        float(boot) * (_ratio(load.boot_spread if load and load.boot_spread is not None else 0.5, request) - 1),
+        float(transfer) * (_ratio(0.5, request) - 1),
+        float(work - transfer) * (_ratio(rate.spread, request) - 1),
+        _rework_excess(request, per_s, float(work), float(boot)) if per_s else 0.0,
+    ]
+    high = total + Fraction(math.sqrt(sum(side * side for side in sides)))
     return (total, high) if high <= 366 * 86400 else None
+
+
+_KNOTS = {0.75: 4, 0.9: 5, 0.95: 6, 0.99: 7}
+
+
+def _ratio(spread: float | tuple[float, ...], request: WorkloadRequest) -> float:
+    """How many times its median a part takes at the required probability, one at which quantiles are kept."""
+    if isinstance(spread, tuple):
+        return spread[_KNOTS[request.deadline_probability]]
+    normal = NormalDist()
+    return (1 + spread) ** (normal.inv_cdf(request.deadline_probability) / normal.inv_cdf(0.9))
+
+
+def _rework_excess(request: WorkloadRequest, per_s: float, work: float, boot: float) -> float:
+    """Deviation of the rework, by integrating over the instant of the loss, times the longer of two tails."""
+    level = request.deadline_probability
+    steps = max(NormalDist().inv_cdf(level), math.log(1 / (1 - level)) - 1)
+    if request.checkpointed:
+        longest = min(300.0, work)
+        square = ((boot + longest) ** 3 - boot**3) / (3 * longest) if longest else boot**2
+        return steps * math.sqrt(per_s * work * square)
+    if not work:
+        return 0.0
+    # First and second moment of a try that is lost, and of the whole, which starts again after it.
+    pieces = 4000
+    points = [work * (piece + 0.5) / pieces for piece in range(pieces)]
+    weights = [per_s * math.exp(-per_s * at) * work / pieces for at in points]
+    lost = sum(weights)
+    kept = math.exp(-per_s * work)
+    first = sum(weight * (at + boot) for weight, at in zip(weights, points, strict=True)) / lost
+    second = sum(weight * (at + boot) ** 2 for weight, at in zip(weights, points, strict=True)) / lost
+    tries, spread_of_tries = (1 - kept) / kept, (1 - kept) / kept**2
+    return steps * math.sqrt(tries * (second - first**2) + spread_of_tries * first**2)
 
 
 def _money(offer: Offer, start: Fraction, seconds: Fraction, devices: int) -> Fraction:

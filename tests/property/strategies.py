@@ -153,7 +153,7 @@ def rates(draw: st.DrawFn) -> tuple[Rate, ...]:
             device,
             fixed_s=draw(st.sampled_from((0.0, 5.0))),
             unit_s=draw(st.sampled_from((0.001, 0.0777))),
-            spread=draw(st.sampled_from((0.0, 0.2, 0.55))),
+            spread=draw(st.sampled_from((0.0, 0.2, 0.55, (0.5, 0.6, 0.8, 1.0, 1.3, 1.7, 2.5, 9.0)))),
             samples=3,
         )
         for kind, device in named
@@ -253,6 +253,7 @@ def requests(draw: st.DrawFn, snapshot: Snapshot | None = None) -> WorkloadReque
         checkpointed=draw(st.booleans()),
         fallbacks=draw(st.sampled_from(((Fallback.WAIT,), ()))),
         wait_micro_per_hour=draw(st.sampled_from((None, 0, 50_000, 3_000_000))),
+        deadline_probability=draw(mostly(0.9, 0.75, 0.95, 0.99)),
     )
 
 

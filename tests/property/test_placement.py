@@ -147,6 +147,7 @@ def relaxing_never_costs(request: WorkloadRequest, snapshot: Snapshot, decision:
     ]
     if request.deadline_at is not None:
         wider.append(replace(request, deadline_at=request.deadline_at + 777.0))
+        wider.append(replace(request, deadline_probability=0.6))
     if request.budget_micro is not None:
         wider.append(replace(request, budget_micro=request.budget_micro + 5_000))
     for relaxed in wider:

@@ -29,6 +29,7 @@ from tests.unit.placement_world import (
     busy,
     candidate,
     codes,
+    high_s,
     offer,
     on_docs,
     params,
@@ -98,9 +99,11 @@ def test_cost_and_time_by_part_on_demand():
     total = math.ceil(4 * USD * 1132.0 / HOUR_S)
     boot = math.ceil(4 * USD * 100.0 / HOUR_S)
     assert told.cost == CostParts(compute_micro=total - boot, boot_micro=boot)
-    high = math.ceil(4 * USD * 1132.0 * 1.5 / HOUR_S)
+    high = math.ceil(4 * USD * high_s(100.0, 32.0, 1000.0) / HOUR_S)
     assert told.cap_micro == CAP_HEADROOM * math.ceil(high * 110 / 100)
-    assert told.finish_high_at == NOW_AT + 1132.0 * 1.5
+    assert told.cost_high_micro == told.cost_p90_micro == high
+    assert told.finish_high_at == told.finish_p90_at == pytest.approx(NOW_AT + high_s(100.0, 32.0, 1000.0))
+    assert told.time_high == TimeParts(boot_s=150.0, transfer_s=48.0, compute_s=1500.0)
 
 
 def test_egress_is_paid_to_the_site_that_the_data_leaves():

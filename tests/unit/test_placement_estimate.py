@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import random
+from statistics import stdev
 
 import pytest
 
 from infra.core.inventory import Purchase
 from infra.core.placement.estimate import (
+    BOOT_SPREAD,
     CHECKPOINT_INTERVAL_S,
-    PRIOR_WEIGHT,
-    SPREAD_FLOOR,
-    Observation,
     estimate,
     expected_rework,
-    learn_rates,
+    rework_deviation,
     speed_up,
 )
+from infra.core.placement.learning import Observation, learn_rates
+from infra.core.placement.predictive import PRIOR_WEIGHT, SPREAD_FLOOR
 from infra.core.placement.snapshot import Rate
+from infra.core.placement.uncertainty import quantile
 from infra.core.workload import Resources, WorkKind
 from tests.unit.placement_world import offer, request
 
@@ -50,7 +52,10 @@ class TestDurations:
 
     def test_high_estimate(self):
         rates = {"": Rate(TRAINING, "", 0.0, 1.0, 0.25)}
-        assert estimate(request(units=100.0), offer(), rates, 20.0, 0.0).high_s == pytest.approx(150.0)
+        assert estimate(request(units=100.0), offer(), rates, 0.0, 0.0).at(0.9) == pytest.approx(125.0)
+        found = estimate(request(units=100.0), offer(), rates, 20.0, 0.0)
+        assert found.at(0.9) == pytest.approx(120.0 + math.hypot(25.0, BOOT_SPREAD * 20.0))
+        assert found.at(0.5) == pytest.approx(120.0)
 
     @pytest.mark.parametrize(("units", "boot_s"), [(1e18, 0.0), (1.0, 1e18)])
     def test_an_absurd_duration_is_no_estimate(self, units, boot_s):
@@ -75,6 +80,31 @@ class TestDurations:
             total += work_s
         assert work_s + expected_rework(work_s, boot_s, per_hour, False) == pytest.approx(total / 20_000, rel=0.03)
 
+    @pytest.mark.parametrize(("work_s", "per_hour"), [(900.0, 4.0), (60.0, 2.0), (3600.0, 1.0)])
+    def test_restarts_stray_as_a_simulation_does(self, work_s, per_hour):
+        generator, boot_s, totals = random.Random(2), 60.0, []
+        for _ in range(20_000):
+            lost_s = 0.0
+            while (lost := generator.expovariate(per_hour / 3600)) < work_s:
+                lost_s += lost + boot_s
+            totals.append(lost_s)
+        assert rework_deviation(work_s, boot_s, per_hour, False) == pytest.approx(stdev(totals), rel=0.06)
+
+    def test_checkpointed_rework_strays_as_a_simulation_does(self):
+        generator, work_s, boot_s, per_hour, totals = random.Random(3), 7200.0, 60.0, 2.0, []
+        for _ in range(20_000):
+            at_s, lost_s = generator.expovariate(per_hour / 3600), 0.0
+            while at_s < work_s:
+                lost_s += generator.uniform(0.0, CHECKPOINT_INTERVAL_S) + boot_s
+                at_s += generator.expovariate(per_hour / 3600)
+            totals.append(lost_s)
+        assert rework_deviation(work_s, boot_s, per_hour, True) == pytest.approx(stdev(totals), rel=0.03)
+
+    @pytest.mark.parametrize("checkpointed", [True, False])
+    def test_rare_interruptions_have_a_deviation_without_a_step(self, checkpointed):
+        below, above = (rework_deviation(1000.0, 60.0, rate, checkpointed) for rate in (3.59e-6, 3.61e-6))
+        assert below < above == pytest.approx(below, rel=0.01)
+
     def test_restarts_that_never_end(self):
         assert math.isinf(expected_rework(1e6, 0.0, 1000.0, False))
         spot = offer(interruptions_per_hour=1000.0, purchase=Purchase.SPOT)
@@ -89,20 +119,21 @@ class TestLearning:
     def test_one_run_moves_the_prior_a_little(self):
         found = learnt([seen(1000, 5.0 + 40.0)])
         weight = 1 / (1 + PRIOR_WEIGHT)
-        assert found.unit_s == pytest.approx(weight * 0.04 + (1 - weight) * 0.02)
+        blended = weight * 0.04 + (1 - weight) * 0.02
+        assert blended < found.unit_s < 0.5 * (0.02 + 0.04)
         assert found.samples == 1
-        assert found.spread >= (1 - weight) * 0.4
+        assert quantile(found.spread, 0.9) >= 1.4
 
     def test_many_runs_find_the_line(self):
         runs = [seen(units, 2.0 + 0.05 * units, number=n) for n, units in enumerate(range(100, 2100, 10))]
         found = learnt(runs)
         assert found.unit_s == pytest.approx(0.05, rel=0.02)
-        assert found.fixed_s == pytest.approx(2.0, abs=0.1)
+        assert found.fixed_s == pytest.approx(2.0, abs=0.15)
         assert found.samples == 200
 
     def test_outliers_do_not_count(self):
         runs = [seen(units, 2.0 + 0.05 * units, number=n) for n, units in enumerate(range(100, 2100, 20))]
-        spoilt = [seen(1000, 5000.0, number=1000 + n) for n in range(20)]
+        spoilt = [seen(1000, 5000.0, number=5 * n) for n in range(20)]
         assert learnt(runs + spoilt).unit_s == pytest.approx(0.05, rel=0.1)
 
     def test_equal_sizes_cannot_tell_fixed_from_growing_time(self):
@@ -118,15 +149,15 @@ class TestLearning:
         generator = random.Random(3)
         calm = [seen(1000, 25.0, number=n) for n in range(200)]
         wild = [seen(1000, 25.0 * generator.uniform(0.6, 1.4), number=n) for n in range(200)]
-        assert learnt(calm).spread == SPREAD_FLOOR
-        assert learnt(wild).spread > 0.4
+        assert 1.0 + SPREAD_FLOOR <= quantile(learnt(calm).spread, 0.9) < 1.03
+        assert quantile(learnt(wild).spread, 0.9) > 1.25
 
-    def test_the_high_estimate_covers_almost_all_runs(self):
+    def test_the_high_estimate_covers_nine_of_ten_runs(self):
         generator = random.Random(4)
         runs = [seen(1000, 25.0 * generator.gauss(1.0, 0.15), number=n) for n in range(300)]
         found = learnt(runs)
-        high_s = (found.fixed_s + 1000 * found.unit_s) * (1 + found.spread)
-        assert sum(run.run_s <= high_s for run in runs) / len(runs) >= 0.95
+        high_s = (found.fixed_s + 1000 * found.unit_s) * quantile(found.spread, 0.9)
+        assert 0.88 <= sum(run.run_s <= high_s for run in runs) / len(runs) <= 0.94
 
     def test_a_faster_device_starts_from_the_reference_in_its_own_speed(self):
         found = learnt([seen(1000, 10.0)], relative_speeds={"gpu-a": 4.0})
@@ -140,11 +171,12 @@ class TestLearning:
     def test_work_of_no_units_teaches_the_fixed_time(self):
         found = learnt([seen(0, 3.0, number=n) for n in range(400)])
         assert found.fixed_s == pytest.approx(3.0, rel=0.02)
-        assert found.unit_s == pytest.approx(PRIOR.unit_s)
+        assert found.unit_s == pytest.approx(PRIOR.unit_s, rel=0.02)
 
     def test_without_a_prior_few_runs_are_doubted(self):
         found = learnt([seen(1000, 20.0)], priors=())
-        assert (found.fixed_s, found.unit_s, found.spread) == (0.0, pytest.approx(0.02), 1.0)
+        assert (found.fixed_s, found.unit_s) == (0.0, pytest.approx(0.02))
+        assert quantile(found.spread, 0.9) >= 2.0
 
     def test_a_run_without_time_is_left_out(self):
         assert learn_rates([seen(10, 0.0)], [PRIOR]) == (PRIOR,)

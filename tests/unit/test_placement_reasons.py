@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -26,6 +27,7 @@ from tests.unit.placement_world import (
     busy,
     candidate,
     codes,
+    high_s,
     offer,
     on_docs,
     params,
@@ -33,6 +35,9 @@ from tests.unit.placement_world import (
     site,
     snapshot,
 )
+
+US_NEED = math.ceil(math.ceil(3 * USD * high_s(100.0, 1000.0) / 3600.0) * 110 / 100)
+"""Micro-dollars: boot and work at $3 an hour, and a tenth."""
 
 R = ReasonCode
 NO_US = policy_of(Rule("no-us", jurisdictions=("US",)), Rule("no-spot", purchases=("spot",)))
@@ -107,15 +112,16 @@ NO_US = policy_of(Rule("no-us", jurisdictions=("US",)), Rule("no-spot", purchase
         ),
         pytest.param(
             on_docs(deadline_at=NOW_AT + 1000.0), {}, ("onprem", "owned"), R.DEADLINE_MISSED,
-            {"deadline_at": NOW_AT + 1000.0, "finish_high_at": NOW_AT + 1500.0, "late_s": 500.0}, id="deadline",
+            {"deadline_at": NOW_AT + 1000.0, "finish_high_at": NOW_AT + 1500.0, "late_s": 500.0, "probability": 0.5,
+             "required": 0.9}, id="deadline",
         ),
         pytest.param(
             on_docs(budget_micro=1), {}, ("cloud-us", "od"), R.BUDGET_RUN_EXCEEDED,
-            {"budget_micro": 1, "needed_micro": 1_512_500, "short_micro": 1_512_499}, id="budget of the run",
+            {"budget_micro": 1, "needed_micro": US_NEED, "short_micro": US_NEED - 1}, id="budget of the run",
         ),
         pytest.param(
             on_docs(tenant="poor"), {}, ("cloud-us", "od"), R.BUDGET_TENANT_EXCEEDED,
-            {"tenant": "poor", "available_micro": 0, "needed_micro": 1_512_500, "short_micro": 1_512_500},
+            {"tenant": "poor", "available_micro": 0, "needed_micro": US_NEED, "short_micro": US_NEED},
             id="budget of the tenant",
         ),
     ],
@@ -223,6 +229,23 @@ def test_an_offer_without_price_still_shows_its_times():
     assert codes(decision, "x", "o") == [R.PRICE_MISSING, R.DEADLINE_MISSED]
     assert candidate(decision, "x", "o").time.compute_s == 1000.0
     assert candidate(decision, "x", "o").cost.total_micro == 0
+
+
+@pytest.mark.parametrize(
+    ("probability", "runs"), [(0.51, True), (0.66, True), (0.68, False), (0.75, False), (0.9, False), (0.99, False)]
+)
+def test_the_deadline_is_met_at_the_required_probability(probability, runs):
+    """1,150 s for work of 1,000 s: one standard deviation, a spread of 0.5 at 1.28 of them, is 1,372 s."""
+    asked = on_docs(
+        deadline_at=NOW_AT + 1150.0, deadline_probability=probability, purchases=(Purchase.OWNED,), fallbacks=()
+    )
+    decision = decide(asked, snapshot())
+    assert (decision.outcome is Outcome.RUN) == runs
+    told = candidate(decision, "onprem", "owned")
+    assert told.deadline_probability == pytest.approx(0.67, abs=0.005)
+    if not runs:
+        missed = params(decision, "onprem", "owned", R.DEADLINE_MISSED)
+        assert missed["probability"] == told.deadline_probability < missed["required"] == probability
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.5])

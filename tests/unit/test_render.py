@@ -142,10 +142,13 @@ def test_markdown_has_one_row_per_candidate(story: Story) -> None:
     decision, _, world = story
     text = decision_markdown(*story)
     assert text.startswith(f"## {outcome_text(decision, world.now_at).split(':')[0]}")
-    table, _, costs = text.partition("### Expected cost by part")
+    table, _, rest = text.partition("### Expected cost by part")
+    costs, _, times = rest.partition("### Expected time by part")
+    planned = sum(candidate.start_at is not None for candidate in decision.candidates)
     for part, columns, lines in (
-        (table, 7, len(decision.candidates)),
-        (costs, 6, sum(candidate.start_at is not None for candidate in decision.candidates)),
+        (table, 9, len(decision.candidates)),
+        (costs, 7, planned),
+        (times, 7, planned),
     ):
         rows = [line for line in part.splitlines() if line.startswith("|")]
         assert len(rows) == 2 + lines

@@ -46,8 +46,8 @@ SENTENCES = {
         "d can be read from none of its copies (s)",
     ),
     ReasonCode.DEADLINE_MISSED: (
-        {"deadline_at": AT, "finish_high_at": AT + 200, "late_s": 200.0},
-        "ends 14:03:20 UTC at the latest, 3 min 20 s after the deadline",
+        {"deadline_at": AT, "finish_high_at": AT + 200, "late_s": 200.0, "probability": 0.849, "required": 0.9},
+        "in time with 84 %, 90 % is required: that sure only by 14:03:20 UTC, 3 min 20 s after the deadline",
     ),
     ReasonCode.BUDGET_RUN_EXCEEDED: (
         {"budget_micro": 1_000_000, "needed_micro": 1_834_000, "short_micro": 834_000},

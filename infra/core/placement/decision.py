@@ -81,14 +81,20 @@ class Candidate:
 
     Attributes:
         start_at: When it would start; ``None`` when it never could.
-        finish_at: Expected finish.
-        finish_high_at: Finish with the spread of the estimate on top: the deadline is held against it.
+        finish_at: Expected finish: the medians of the parts and the expected rework.
+        finish_high_at: Finish at the probability that the request requires: the deadline is held against it.
         cost: Expected cost by part.
         wait_micro: What its wait is worth to the request; nobody is charged for it.
         cap_micro: What is reserved, and the most that may be spent: the cost with the spread on top, with headroom
             where the budgets have it.
         feasible: Whether every hard constraint holds.
         reasons: Why it is not the choice; empty for the chosen one only.
+        finish_p90_at: Finish that is kept nine times of ten.
+        deadline_probability: The probability of finishing before the deadline; ``None`` without deadline or start.
+        time_high: Each part at its own required quantile. All of them at once are rarer, so they add up to more than
+            the time until ``finish_high_at``.
+        cost_p90_micro: Cost that is kept nine times of ten.
+        cost_high_micro: Cost at the required probability, before the margin that the need has.
     """
 
     site: str
@@ -106,6 +112,11 @@ class Candidate:
     cost: CostParts = CostParts()
     cap_micro: int = 0
     wait_micro: int = 0
+    finish_p90_at: float | None = None
+    deadline_probability: float | None = None
+    time_high: TimeParts = TimeParts()
+    cost_p90_micro: int = 0
+    cost_high_micro: int = 0
 
     @property
     def weight_micro(self) -> int:

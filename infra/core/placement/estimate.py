@@ -1,17 +1,26 @@
-"""How long work takes and how sure we are: durations of a run on an offer, and rates learnt from past runs."""
+"""How long a run takes on an offer and how sure we are of it: its parts and the quantiles of their sum."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from itertools import combinations
-from statistics import median
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from infra.core.inventory import Offer
 from infra.core.placement.snapshot import Rate
+from infra.core.placement.uncertainty import (
+    LEVELS,
+    MEDIAN,
+    NORMALS,
+    Spread,
+    between,
+    place_of,
+    probability_below,
+    ratios,
+    widened,
+)
 from infra.core.units import SECONDS_PER_HOUR
-from infra.core.workload import WorkKind, WorkloadRequest
+from infra.core.workload import WorkloadRequest
 
 SERIAL_SHARE = 0.05
 """Share of the work that more devices do not speed up (Amdahl)."""
@@ -40,44 +49,137 @@ def rate_for(rates: Mapping[str, Rate], offer: Offer) -> tuple[Rate, float] | No
     return None
 
 
+BOOT_SPREAD = 0.5
+"""Spread of a boot time that nobody has measured: nine of ten take at most half as long again."""
+
+TRANSFER_SPREAD = 0.5
+"""Spread of a transfer. What a link gives besides other traffic is not measured apart from the work."""
+
+_NOISE_DOUBLINGS = 4.0
+"""So far from the usual size the noise of a size is followed, and no farther."""
+
+# A sum of few interruptions has an exponential tail, one of many a normal tail: the longer of the two counts.
+REWORK_STEPS = tuple(
+    max(normal, -math.log1p(-level) - 1.0) if level > 0.5 else normal
+    for level, normal in zip(LEVELS, NORMALS, strict=True)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """Expected seconds of a run from its start, by part, and the relative spread of their sum."""
+    """Seconds of a run from its start, by part, with what is known of their spread.
+
+    Attributes:
+        boot_s, transfer_s, compute_s: Medians.
+        rework_s: Expected value: most runs see no interruption at all, so the median would say nothing.
+        rework_deviation_s: Standard deviation of the rework.
+        boot_ratios, transfer_ratios, compute_ratios: Quantiles at ``LEVELS`` as multiples of the median.
+    """
 
     boot_s: float
     transfer_s: float
     compute_s: float
     rework_s: float
-    spread: float
+    rework_deviation_s: float
+    boot_ratios: tuple[float, ...]
+    transfer_ratios: tuple[float, ...]
+    compute_ratios: tuple[float, ...]
 
     @property
     def total_s(self) -> float:
         return self.boot_s + self.transfer_s + self.compute_s + self.rework_s
 
-    @property
-    def high_s(self) -> float:
-        """The high estimate, which deadlines and caps are held against."""
-        return self.total_s * (1.0 + self.spread)
+    def at(self, probability: float) -> float:
+        """Seconds that are not exceeded with this probability; the total at one half."""
+        lower, share = place_of(probability)
+        found = self.at_level(lower)
+        return between(found, self.at_level(lower + 1), share) if share else found
+
+    def at_level(self, level: int) -> float:
+        """The quantile at ``LEVELS[level]``: the total, and the parts' excesses as sides of a right angle."""
+        excess_s = math.hypot(
+            self.boot_s * (self.boot_ratios[level] - 1.0),
+            self.transfer_s * (self.transfer_ratios[level] - 1.0),
+            self.compute_s * (self.compute_ratios[level] - 1.0),
+            self._rework_excess(level),
+        )
+        return self.total_s + excess_s if level > MEDIAN else self.total_s - excess_s
+
+    def quantiles(self) -> tuple[float, ...]:
+        """Seconds at each of ``LEVELS``."""
+        return tuple(self.at_level(level) for level in range(len(LEVELS)))
+
+    def probability_within(self, seconds: float) -> float:
+        """The probability that the run takes no longer."""
+        return probability_below(self.quantiles(), seconds)
+
+    def parts_at(self, probability: float) -> tuple[float, float, float, float]:
+        """Boot, transfer, compute and rework, each at its own quantile; together they are rarer than that."""
+        lower, share = place_of(probability)
+        upper = min(lower + 1, len(LEVELS) - 1)
+        medians = (self.boot_s, self.transfer_s, self.compute_s)
+        spreads = (self.boot_ratios, self.transfer_ratios, self.compute_ratios)
+        boot_s, transfer_s, compute_s = (
+            median_s * between(found[lower], found[upper], share)
+            for median_s, found in zip(medians, spreads, strict=True)
+        )
+        low_s, high_s = self.rework_s + self._rework_excess(lower), self.rework_s + self._rework_excess(upper)
+        return boot_s, transfer_s, compute_s, between(low_s, high_s, share)
+
+    def _rework_excess(self, level: int) -> float:
+        return max(-self.rework_s, self.rework_deviation_s * REWORK_STEPS[level])
 
 
 def estimate(
-    request: WorkloadRequest, offer: Offer, rates: Mapping[str, Rate], boot_s: float, transfer_s: float
+    request: WorkloadRequest,
+    offer: Offer,
+    rates: Mapping[str, Rate],
+    boot_s: float,
+    transfer_s: float,
+    boot_spread: Spread = BOOT_SPREAD,
 ) -> Durations | None:
-    """Expected durations, or ``None`` when no rate fits or the run would take more than ``LONGEST_RUN_S``."""
+    """Durations by part, or ``None`` when no rate fits or the run might take more than ``LONGEST_RUN_S``.
+
+    "Might" is at the probability with which the request wants its deadline met.
+    """
     found = rate_for(rates, offer)
     if found is None:
         return None
     rate, speed = found
     devices = request.resources.devices
-    compute_s = rate.fixed_s + request.units * rate.unit_s / (speed_up(devices) * speed)
-    rework_s = expected_rework(
-        work_s=transfer_s + compute_s,
+    gain = speed_up(devices)
+    compute_s = rate.fixed_s + request.units * rate.unit_s / (gain * speed)
+    rework_s, deviation_s = 0.0, 0.0
+    if offer.interruptions_per_hour > 0.0:
+        interruptions = (transfer_s + compute_s, boot_s, offer.interruptions_per_hour * devices, request.checkpointed)
+        rework_s = expected_rework(*interruptions)
+        if math.isinf(rework_s):
+            return None
+        deviation_s = rework_deviation(*interruptions)
+    durations = Durations(
         boot_s=boot_s,
-        interruptions_per_hour=offer.interruptions_per_hour * devices,
-        checkpointed=request.checkpointed,
+        transfer_s=transfer_s,
+        compute_s=compute_s,
+        rework_s=rework_s,
+        rework_deviation_s=deviation_s,
+        boot_ratios=ratios(boot_spread),
+        transfer_ratios=ratios(TRANSFER_SPREAD),
+        compute_ratios=ratios(spread_at(rate, request.units / gain)),
     )
-    durations = Durations(boot_s, transfer_s, compute_s, rework_s, rate.spread)
-    return durations if durations.high_s <= LONGEST_RUN_S else None
+    return durations if durations.at(request.deadline_probability) <= LONGEST_RUN_S else None
+
+
+def noise_at(rate: Rate, units: float) -> float:
+    """How many times as large the logarithms of the rate's ratios are for ``units`` on one device."""
+    if rate.noise_units == 0.0 or rate.noise_doubling == 1.0:
+        return 1.0
+    doublings = math.log2(units / rate.noise_units) if units > 0.0 else -_NOISE_DOUBLINGS
+    return rate.noise_doubling ** min(max(doublings, -_NOISE_DOUBLINGS), _NOISE_DOUBLINGS)
+
+
+def spread_at(rate: Rate, units: float) -> Spread:
+    """The rate's spread for a run of this many units on one device."""
+    return widened(rate.spread, noise_at(rate, units))
 
 
 def expected_rework(work_s: float, boot_s: float, interruptions_per_hour: float, checkpointed: bool) -> float:
@@ -99,104 +201,26 @@ def expected_rework(work_s: float, boot_s: float, interruptions_per_hour: float,
     return max(0.0, math.expm1(expected) * (1.0 / rate + boot_s) - work_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """How long one attempt took, as its site metered it. Rates are learnt from these.
+def rework_deviation(work_s: float, boot_s: float, interruptions_per_hour: float, checkpointed: bool) -> float:
+    """Standard deviation of the seconds that :func:`expected_rework` expects, which must be finite.
 
-    Attributes:
-        run_s: Seconds of work, without boot.
+    Checkpointed: a compound Poisson sum has the variance ``r·T · E[loss²]``, where a loss is uniform over the
+    checkpoint interval (at most the work) plus a boot. Not checkpointed: a geometric number ``N`` of failed tries with
+    the probability of success ``s = exp(-r·T)``, each lasting a truncated exponential time ``X`` and a boot, has
+    ``E[N]·Var X + Var N·(E[X] + boot)²``, ``E[N] = (1 - s)/s``, ``Var N = (1 - s)/s²``.
     """
-
-    run_id: str
-    attempt: int
-    kind: WorkKind
-    site: str
-    offer: str
-    device: str
-    devices: int
-    units: float
-    run_s: float
-    boot_s: float
-    at: float
-
-
-PRIOR_WEIGHT = 4.0
-"""A prior counts as much as this many observations."""
-
-SPREAD_FLOOR = 0.1
-"""Runs that all took the same time still may not next time."""
-
-_SIGMAS = 2.0
-_MAD_TO_SIGMA = 1.4826  # of a normal distribution
-_SLOPE_SAMPLES = 4
-_SLOPE_RANGE = 2.0
-
-
-def learn_rates(
-    observations: Iterable[Observation], priors: Iterable[Rate], relative_speeds: Mapping[str, float] | None = None
-) -> tuple[Rate, ...]:
-    """Rates from past runs, robust against outliers and drawn to the priors while there are few.
-
-    For each (kind, device) with observations: the seconds per unit are the Theil–Sen slope (median of pairwise slopes)
-    of run time over ``units / speed_up(devices)`` when the runs differ enough in size, else the median of what is
-    left after the fixed time; both are averaged with the prior at ``n : PRIOR_WEIGHT``. The spread is two robust
-    standard deviations of the relative errors, averaged likewise, with a floor.
-
-    Args:
-        observations: In any order; those without a positive run time are left out.
-        priors: At most one per (kind, device). A device without one starts from the reference device's.
-        relative_speeds: Speed of device kinds against the reference device, to translate its prior; 1.0 by default.
-
-    Returns:
-        One rate per (kind, device), learnt or prior, sorted by them.
-    """
-    speeds = relative_speeds or {}
-    rates = {(prior.kind, prior.device): prior for prior in priors}
-    groups: dict[tuple[WorkKind, str], list[tuple[float, float]]] = {}
-    for seen in observations:
-        if seen.run_s > 0 and seen.devices >= 1 and seen.units >= 0:
-            group = groups.setdefault((seen.kind, seen.device), [])
-            group.append((seen.units / speed_up(seen.devices), seen.run_s))
-    learnt = {}
-    for (kind, device), points in groups.items():
-        prior = rates.get((kind, device))
-        reference = rates.get((kind, ""))
-        if prior is None and reference is not None:
-            prior = replace(reference, device=device, unit_s=reference.unit_s / speeds.get(device, 1.0), samples=0)
-        learnt[kind, device] = _learn(kind, device, sorted(points), prior)
-    return tuple(rate for _, rate in sorted((rates | learnt).items()))
-
-
-def _learn(kind: WorkKind, device: str, points: list[tuple[float, float]], prior: Rate | None) -> Rate:
-    """One rate from points of (units on one device, seconds), sorted."""
-    fixed_s, unit_s = _line(points, prior)
-    weight = 1.0
-    if prior is not None:
-        weight = len(points) / (len(points) + PRIOR_WEIGHT)
-        fixed_s = weight * fixed_s + (1 - weight) * prior.fixed_s
-        unit_s = weight * unit_s + (1 - weight) * prior.unit_s
-    errors = [run_s / max(fixed_s + units * unit_s, 1e-9) - 1.0 for units, run_s in points]
-    centre = median(errors)
-    spread = _SIGMAS * _MAD_TO_SIGMA * median(abs(error - centre) for error in errors) + max(0.0, centre)
-    spread = weight * spread + (1 - weight) * (prior.spread if prior else 0.0)
-    if prior is None and len(points) < PRIOR_WEIGHT:
-        spread = max(spread, 1.0)  # few runs and nothing else to go by: allow for twice the time
-    return Rate(kind, device, fixed_s, unit_s, max(SPREAD_FLOOR, spread), len(points))
-
-
-def _line(points: list[tuple[float, float]], prior: Rate | None) -> tuple[float, float]:
-    """Fixed seconds and seconds per unit of a robust line through the points."""
-    sizes = [units for units, _ in points]
-    if sizes[-1] == 0.0:  # runs without any work show only the fixed time
-        return median(run_s for _, run_s in points), prior.unit_s if prior else 0.0
-    if len(points) >= _SLOPE_SAMPLES and sizes[-1] >= _SLOPE_RANGE * sizes[0]:
-        slope = median(
-            (second[1] - first[1]) / (second[0] - first[0])
-            for first, second in combinations(points, 2)
-            if second[0] > first[0]
-        )
-        fixed_s = median(run_s - slope * units for units, run_s in points)
-        if slope > 0 and fixed_s >= 0:
-            return fixed_s, slope
-    fixed_s = min(prior.fixed_s if prior else 0.0, min(run_s for _, run_s in points))
-    return fixed_s, median((run_s - fixed_s) / units for units, run_s in points if units > 0)
+    rate = interruptions_per_hour / SECONDS_PER_HOUR
+    expected = rate * work_s
+    if expected == 0.0:
+        return 0.0
+    if checkpointed:
+        longest_s = min(CHECKPOINT_INTERVAL_S, work_s)
+        return math.sqrt(expected * (longest_s**2 / 3.0 + longest_s * boot_s + boot_s**2))
+    if expected < 1e-6:  # the general formula would subtract nearly equal numbers
+        return math.sqrt(expected * (work_s**2 / 3.0 + work_s * boot_s + boot_s**2))
+    success = math.exp(-expected)
+    failure = -math.expm1(-expected)
+    mean_s = 1.0 / rate - work_s * success / failure
+    square = 2.0 / rate**2 - success * (work_s**2 + 2.0 * work_s / rate) / failure
+    variance = failure / success * max(0.0, square - mean_s**2) + failure / success**2 * (mean_s + boot_s) ** 2
+    return math.sqrt(variance)

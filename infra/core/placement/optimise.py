@@ -5,8 +5,8 @@ what it is worth to the request; then the earlier finish.
 
 Cost of one start: the devices are paid from the start to the end, boot, transfer and rework included, at the
 prices of the windows that this span crosses; data that must move pays its source's egress once. What a start *needs* is
-the same at the high estimate plus ``CAP_MARGIN_PERCENT`` on the machine time: both budgets are held against it. What is
-reserved, the cap, is up to ``CAP_HEADROOM`` times that where both budgets allow it: a run that takes longer than anybody
+the same for the time that is kept with the required probability, plus ``CAP_MARGIN_PERCENT`` on the machine time: both
+budgets are held against it. What is reserved, the cap, is up to ``CAP_HEADROOM`` times that where both budgets allow it: a run that takes longer than anybody
 thought goes on instead of being stopped with money left.
 """
 
@@ -15,13 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from infra.core.inventory import Offer, Pool, Site
 from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
 from infra.core.placement.decision import Candidate, CostParts, Reason, ReasonCode, TimeParts
-from infra.core.placement.estimate import LONGEST_RUN_S, Durations, estimate, rate_for
+from infra.core.placement.estimate import BOOT_SPREAD, LONGEST_RUN_S, Durations, estimate, rate_for
 from infra.core.placement.fitting import Span, back_at, first_fit, fits, free_spans
 from infra.core.placement.policing import policy_reasons, window_starts
+from infra.core.placement.uncertainty import HIGH
 from infra.core.placement.world import World
 from infra.core.pricing import Price
 from infra.core.units import SECONDS_PER_HOUR
@@ -62,6 +64,7 @@ class Plan:
     wait_micro: int
     needed_micro: int
     reasons: tuple[Reason, ...]
+    cost_high_micro: int = 0
 
     @property
     def weight_micro(self) -> int:
@@ -78,6 +81,7 @@ class Assessment:
     offer: Offer
     fixed_reasons: tuple[Reason, ...]
     plans: tuple[Plan, ...]
+    durations: Durations | None = None
 
 
 def availability(world: World, site: Site, offer: Offer, duration_s: float) -> Availability:
@@ -97,7 +101,8 @@ def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -
     fixed = [*view.reasons, *offer_reasons(world, site, offer, view)]
     load = world.loads.get((site.name, offer.name))
     boot_s = load.boot_s if load and load.boot_s is not None else offer.boot_s
-    durations = estimate(world.request, offer, world.rates, boot_s, view.transfer_s)
+    boot_spread = load.boot_spread if load and load.boot_spread is not None else BOOT_SPREAD
+    durations = estimate(world.request, offer, world.rates, boot_s, view.transfer_s, boot_spread)
     if durations is None:
         fixed.append(
             reason(
@@ -113,7 +118,7 @@ def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -
         plans = _plans(world, site, offer, durations, view, fixed)
     if not plans and world.snapshot.policy.timed:  # no start to hold it against but now
         fixed += policy_reasons(world, site, offer, view.moved, world.now_at)
-    return Assessment(site, pool, offer, tuple(fixed), plans)
+    return Assessment(site, pool, offer, tuple(fixed), plans, durations)
 
 
 def _plans(
@@ -130,7 +135,8 @@ def _plans(
         for at in _starts(world, site, offer, view, available.enough_at)
         if at == available.enough_at or fits(available.spans, at, durations.total_s)
     ]
-    plans = (_plan(world, offer, durations, view.egress_micro, start_at, available) for start_at in starts)
+    high_s = durations.at(world.request.deadline_probability)
+    plans = (_plan(world, offer, durations, high_s, view.egress_micro, start_at, available) for start_at in starts)
     if not world.snapshot.policy.timed:
         return tuple(plans)
     moved = view.moved
@@ -159,7 +165,13 @@ def _starts(world: World, site: Site, offer: Offer, view: SiteView, earliest_at:
 
 
 def _plan(
-    world: World, offer: Offer, durations: Durations, egress_micro: int, start_at: float, available: Availability
+    world: World,
+    offer: Offer,
+    durations: Durations,
+    high_s: float,
+    egress_micro: int,
+    start_at: float,
+    available: Availability,
 ) -> Plan:
     price, devices = offer.price or _FREE, world.request.resources.devices
     # Costs of the parts are differences of running totals, so that windows and rounding count once.
@@ -167,7 +179,7 @@ def _plan(
     booted = price.cost(start_at, durations.boot_s, devices) if durations.boot_s else 0
     computed = max(booted, price.cost(start_at, ready_s, devices))
     reworked = max(computed, price.cost(start_at, durations.total_s, devices)) if durations.rework_s else computed
-    high = max(reworked, price.cost(start_at, durations.high_s, devices))
+    high = max(reworked, price.cost(start_at, high_s, devices))
     cost = CostParts(
         compute_micro=computed - booted,
         boot_micro=booted,
@@ -175,8 +187,8 @@ def _plan(
         rework_micro=reworked - computed,
     )
     needed_micro = -(-high * (100 + CAP_MARGIN_PERCENT) // 100) + egress_micro
-    finish_high_at = start_at + durations.high_s
-    reasons = _timed_reasons(world, start_at, finish_high_at, needed_micro, available)
+    finish_high_at = start_at + high_s
+    reasons = _timed_reasons(world, durations, start_at, finish_high_at, needed_micro, available)
     return Plan(
         start_at=start_at,
         finish_at=start_at + durations.total_s,
@@ -192,6 +204,7 @@ def _plan(
         wait_micro=wait_worth(world, start_at - world.now_at),
         needed_micro=needed_micro,
         reasons=tuple(reasons),
+        cost_high_micro=high + egress_micro,
     )
 
 
@@ -201,7 +214,12 @@ def wait_worth(world: World, wait_s: float) -> int:
 
 
 def _timed_reasons(
-    world: World, start_at: float, finish_high_at: float, needed_micro: int, available: Availability
+    world: World,
+    durations: Durations,
+    start_at: float,
+    finish_high_at: float,
+    needed_micro: int,
+    available: Availability,
 ) -> list[Reason]:
     request, balance = world.request, world.balance
     reasons: list[Reason] = []
@@ -225,6 +243,8 @@ def _timed_reasons(
                 deadline_at=request.deadline_at,
                 finish_high_at=finish_high_at,
                 late_s=finish_high_at - request.deadline_at,
+                probability=_in_time(world, durations, start_at, finish_high_at),
+                required=request.deadline_probability,
             )
         )
     if request.budget_micro is not None and needed_micro > request.budget_micro:
@@ -249,6 +269,20 @@ def _timed_reasons(
     return reasons
 
 
+def _in_time(world: World, durations: Durations, start_at: float, finish_high_at: float) -> float | None:
+    """The probability of finishing before the deadline; ``None`` without one.
+
+    Never on the other side of the required probability than the finish at that probability is of the deadline: only
+    rounding could put it there.
+    """
+    request = world.request
+    if request.deadline_at is None:
+        return None
+    probability = durations.probability_within(request.deadline_at - start_at)
+    bound = min if finish_high_at > request.deadline_at else max
+    return bound(probability, request.deadline_probability)
+
+
 def best_candidate(world: World, assessment: Assessment) -> Candidate:
     """The offer at its best start: feasible before not, fewest broken constraints, least cost, earliest finish."""
     plan = min(
@@ -257,6 +291,7 @@ def best_candidate(world: World, assessment: Assessment) -> Candidate:
         default=None,
     )
     broken = [*assessment.fixed_reasons, *(plan.reasons if plan else ())]
+    uncertain = _uncertainty(world, assessment, plan) if plan else {}
     return Candidate(
         site=assessment.site.name,
         pool=assessment.pool.name,
@@ -273,7 +308,24 @@ def best_candidate(world: World, assessment: Assessment) -> Candidate:
         cost=plan.cost if plan else CostParts(),
         wait_micro=plan.wait_micro if plan else 0,
         cap_micro=_cap(world, plan.needed_micro) if plan else 0,
+        **uncertain,
     )
+
+
+def _uncertainty(world: World, assessment: Assessment, plan: Plan) -> dict[str, Any]:
+    """What a candidate says about how sure its plan's figures are."""
+    durations, offer, probability = assessment.durations, assessment.offer, world.request.deadline_probability
+    assert durations is not None, "a plan is made from durations"
+    p90_s = durations.at_level(HIGH)
+    boot_s, transfer_s, compute_s, rework_s = durations.parts_at(probability)
+    machine = (offer.price or _FREE).cost(plan.start_at, p90_s, world.request.resources.devices)
+    return {
+        "finish_p90_at": plan.start_at + p90_s,
+        "deadline_probability": _in_time(world, durations, plan.start_at, plan.finish_high_at),
+        "time_high": TimeParts(plan.time.wait_s, boot_s, transfer_s, compute_s, rework_s),
+        "cost_p90_micro": machine + plan.cost.egress_micro,
+        "cost_high_micro": plan.cost_high_micro,
+    }
 
 
 def _cap(world: World, needed_micro: int) -> int:

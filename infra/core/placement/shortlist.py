@@ -9,18 +9,32 @@ still beat the best candidate found. Thousands of offers cost a few array operat
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from infra.core.jurisdictions import permits
 from infra.core.placement.constraints import cheapest_source, egress_micro, needed_zone, transfer_s, view_site
 from infra.core.placement.decision import Candidate, ReasonCode
-from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S, LONGEST_RUN_S, expected_rework, speed_up
+from infra.core.placement.estimate import (
+    BOOT_SPREAD,
+    CHECKPOINT_INTERVAL_S,
+    LONGEST_RUN_S,
+    REWORK_STEPS,
+    TRANSFER_SPREAD,
+    expected_rework,
+    rework_deviation,
+    speed_up,
+    spread_at,
+)
 from infra.core.placement.fitting import OVERDUE_GRACE_S
 from infra.core.placement.market import Floats, Market, Use, market_of, use_of
 from infra.core.placement.optimise import CAP_MARGIN_PERCENT, assess, best_candidate, by_cost
+from infra.core.placement.snapshot import Rate
+from infra.core.placement.uncertainty import place_of, ratios
 from infra.core.placement.world import World
 from infra.core.policy import Policy
 from infra.core.units import SECONDS_PER_HOUR
@@ -76,12 +90,11 @@ def shortlist(world: World) -> Shortlist:
     use = use_of(market, world.snapshot.loads)
     devices = request.resources.devices
     may, moving_s, egress = _sites(world, market)
-    boot_s = use.boot_s
-    compute_s, spread, known = _compute(world, market)
-    transfer = moving_s[market.site]
-    rework_s = _rework(world, market, transfer + compute_s, boot_s)
+    boot_s, transfer = use.boot_s, moving_s[market.site]
+    compute_s, known = _compute(world, market)
+    rework_s, deviation_s = _rework(world, market, transfer + compute_s, boot_s)
     total_s = boot_s + transfer + compute_s + rework_s
-    high_s = total_s * (1.0 + spread)
+    high_s = _high(world, market, use, Parts(boot_s, transfer, compute_s, rework_s, deviation_s), total_s)
     start_at = _starts(world, market, use)
     finish_high_at = start_at + high_s
     cost, needed = _money(market, devices, total_s, high_s, egress[market.site])
@@ -167,34 +180,77 @@ def _sites(world: World, market: Market) -> tuple[np.ndarray, Floats, np.ndarray
     return may, moving_s, egress
 
 
-def _compute(world: World, market: Market) -> tuple[Floats, Floats, np.ndarray]:
-    """Per offer: seconds of computing, the estimate's spread, and whether there is a rate at all."""
+def _compute(world: World, market: Market) -> tuple[Floats, np.ndarray]:
+    """Per offer: seconds of computing, and whether there is a rate at all."""
     faster, units = speed_up(world.request.resources.devices), world.request.units
-    count = len(market.rows)
-    reference = world.rates.get("")
-    if reference is None:
-        seconds, spread, known = np.zeros(count), np.zeros(count), np.zeros(count, dtype=bool)
-    else:
-        seconds = reference.fixed_s + units * reference.unit_s / (faster * market.relative_speed)
-        spread, known = np.full(count, reference.spread), np.ones(count, dtype=bool)
+    seconds, known = np.zeros(len(market.rows)), np.zeros(len(market.rows), dtype=bool)
+    for rows, rate, of_reference in _rated(world, market):
+        speed = market.relative_speed[rows] if of_reference else 1.0
+        seconds[rows], known[rows] = rate.fixed_s + units * rate.unit_s / (faster * speed), True
+    return seconds, known
+
+
+def _rated(world: World, market: Market) -> Iterator[tuple[np.ndarray | slice, Rate, bool]]:
+    """Which rows a rate describes, and whether it is in the reference device's speed; later ones count."""
+    if "" in world.rates:
+        yield slice(None), world.rates[""], True
     for device, rate in world.rates.items():
-        rows = market.devices.get(device)
-        if rows is not None:
-            seconds[rows] = rate.fixed_s + units * rate.unit_s / faster
-            spread[rows], known[rows] = rate.spread, True
-    return seconds, spread, known
+        if device in market.devices:
+            yield market.devices[device], rate, False
 
 
-def _rework(world: World, market: Market, work_s: Floats, boot_s: Floats) -> Floats:
-    """Per offer: expected seconds that interruptions add, as ``expected_rework``."""
+def _rework(world: World, market: Market, work_s: Floats, boot_s: Floats) -> tuple[Floats, Floats]:
+    """Per offer: expected seconds that interruptions add, and their standard deviation, as in ``estimate``."""
     per_hour = market.interruptions_per_hour * world.request.resources.devices
     if world.request.checkpointed:
         expected = per_hour / SECONDS_PER_HOUR * work_s
-        return expected * (np.minimum(CHECKPOINT_INTERVAL_S, work_s) / 2 + boot_s)
-    rework_s = np.zeros(len(market.rows))
+        longest_s = np.minimum(CHECKPOINT_INTERVAL_S, work_s)
+        variance = expected * (longest_s**2 / 3.0 + longest_s * boot_s + boot_s**2)
+        return expected * (longest_s / 2 + boot_s), np.sqrt(variance)
+    rework_s, deviation_s = np.zeros(len(market.rows)), np.zeros(len(market.rows))
     for row in np.flatnonzero(per_hour):  # the exponential is the scalar one: the array's may differ in the last bit
-        rework_s[row] = expected_rework(float(work_s[row]), float(boot_s[row]), float(per_hour[row]), False)
-    return rework_s
+        interruptions = (float(work_s[row]), float(boot_s[row]), float(per_hour[row]), False)
+        rework_s[row] = expected_rework(*interruptions)
+        if rework_s[row] < math.inf:
+            deviation_s[row] = rework_deviation(*interruptions)
+    return rework_s, deviation_s
+
+
+class Parts(NamedTuple):
+    """Seconds by part, each ``[offers]``; medians but for the rework, which is expected, with its deviation."""
+
+    boot_s: Floats
+    transfer_s: Floats
+    compute_s: Floats
+    rework_s: Floats
+    deviation_s: Floats
+
+
+def _high(world: World, market: Market, use: Use, parts: Parts, total_s: Floats) -> Floats:
+    """Per offer: seconds at the required probability, as ``Durations.at``, a hair less for the sake of rounding."""
+    lower, share = place_of(world.request.deadline_probability)
+    high_s = _at_level(world, market, use, parts, total_s, lower)
+    if share:
+        upper_s = _at_level(world, market, use, parts, total_s, lower + 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            geometric = high_s * (upper_s / high_s) ** share
+        high_s = np.where(high_s > 0.0, geometric, high_s + share * (upper_s - high_s))
+    return high_s * (1 - 1e-9)
+
+
+def _at_level(world: World, market: Market, use: Use, parts: Parts, total_s: Floats, level: int) -> Floats:
+    """Per offer: the quantile at a level, as ``Durations.at_level`` for levels above the median."""
+    units = world.request.units / speed_up(world.request.resources.devices)
+    boot = np.full(len(market.rows), ratios(BOOT_SPREAD)[level] - 1.0)
+    for row, spread in use.boot_spreads:
+        boot[row] = ratios(spread)[level] - 1.0
+    compute = np.zeros(len(market.rows))
+    for rows, rate, _ in _rated(world, market):
+        compute[rows] = ratios(spread_at(rate, units))[level] - 1.0
+    transfer = ratios(TRANSFER_SPREAD)[level] - 1.0
+    rework = np.maximum(-parts.rework_s, parts.deviation_s * REWORK_STEPS[level])
+    squares = (parts.boot_s * boot) ** 2 + (parts.transfer_s * transfer) ** 2 + (parts.compute_s * compute) ** 2
+    return total_s + np.sqrt(squares + rework**2)
 
 
 def _starts(world: World, market: Market, use: Use) -> Floats:

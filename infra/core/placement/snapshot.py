@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from infra.core.budget import Balance
 from infra.core.inventory import DatasetVersion, Site
+from infra.core.placement.uncertainty import Spread, require_spread
 from infra.core.policy import Policy
 from infra.core.units import require_instant, require_number
 from infra.core.workload import WorkKind
@@ -36,16 +37,20 @@ class OfferLoad:
     Attributes:
         releases: Devices in use and when they are expected back.
         boot_s: Boot time as measured lately; ``None`` when the site file's figure stands.
+        boot_spread: How far boot times stray from it, as in :class:`Rate`; ``None`` when too little is known.
     """
 
     site: str
     offer: str
     releases: tuple[Release, ...] = ()
     boot_s: float | None = None
+    boot_spread: Spread | None = None
 
     def __post_init__(self) -> None:
         if self.boot_s is not None:
             require_number(self.boot_s, f"load of {self.site}/{self.offer}: boot_s")
+        if self.boot_spread is not None:
+            require_spread(self.boot_spread, f"load of {self.site}/{self.offer}: boot_spread")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +109,29 @@ class Rate:
         device: Kind of device it was measured on, or ``""`` for the reference device (relative speed 1.0).
         fixed_s: Time that does not grow with the work: process start, connection, reading.
         unit_s: Seconds for one unit on one device; for a named device already in its own speed.
-        spread: Relative spread: the high estimate is ``expected × (1 + spread)``.
+        spread: How far run times stray from this estimate, which is their median. One number: nine of ten take at most
+            ``1 + spread`` times as long, log-normally. Quantiles: the run time at the probabilities 0.05, 0.1, 0.25,
+            0.5, 0.75, 0.9, 0.95 and 0.99, as multiples of the estimate.
         samples: How many past runs it rests on; 0 is a prior.
+        noise_doubling: How the spread depends on the size: the logarithms of the ratios are this many times as large
+            for a run twice the size.
+        noise_units: The size that ``spread`` holds for, in units on one device; 0 when it holds for all.
     """
 
     kind: WorkKind
     device: str
     fixed_s: float
     unit_s: float
-    spread: float
+    spread: Spread
     samples: int = 0
+    noise_doubling: float = 1.0
+    noise_units: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("fixed_s", "unit_s", "spread", "samples"):
-            require_number(getattr(self, name), f"rate {self.kind}/{self.device}: {name}")
+        where = f"rate {self.kind}/{self.device}"
+        for name in ("fixed_s", "unit_s", "samples", "noise_doubling", "noise_units"):
+            require_number(getattr(self, name), f"{where}: {name}")
+        require_spread(self.spread, f"{where}: spread")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,162 @@
+"""What past runs teach: rates, each a median and the quantiles of what the next run may take.
+
+Everything is robust (medians, not means), recent runs count more, and few runs are drawn to the prior and doubted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import median
+
+from infra.core.placement.estimate import BOOT_SPREAD, noise_at, speed_up
+from infra.core.placement.predictive import PRIOR_WEIGHT, learn_spread
+from infra.core.placement.snapshot import Rate
+from infra.core.workload import WorkKind
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """How long one attempt took, as its site metered it. Rates are learnt from these.
+
+    Attributes:
+        run_s: Seconds of work, without boot.
+    """
+
+    run_id: str
+    attempt: int
+    kind: WorkKind
+    site: str
+    offer: str
+    device: str
+    devices: int
+    units: float
+    run_s: float
+    boot_s: float
+    at: float
+
+
+SHORTEST_BOOT_S = 0.05
+"""Shorter boots are not told apart: a standing cluster's is nothing but the clock's noise."""
+
+_SLOPE_SAMPLES = 4
+_SLOPE_RANGE = 2.0
+_SLOPE_RUNS = 80  # the number of pairs grows with the square
+_NOISE_SAMPLES = 30
+_NOISE_DOUBLINGS = 2.0
+_NOISE_SURE = 2.5
+_NOISE_LEAST, _NOISE_MOST = 0.5, 2.0
+
+
+def learn_rates(
+    observations: Iterable[Observation], priors: Iterable[Rate], relative_speeds: Mapping[str, float] | None = None
+) -> tuple[Rate, ...]:
+    """Rates from past runs, one per (kind, device), learnt or prior, sorted by them.
+
+    Args:
+        observations: In any order; those without a positive run time are left out.
+        priors: At most one per (kind, device). A device without one starts from the reference device's.
+        relative_speeds: Speed of device kinds against the reference device, to translate its prior; 1.0 by default.
+    """
+    rates = {(prior.kind, prior.device): prior for prior in priors}
+    groups: dict[tuple[WorkKind, str], list[tuple[float, float]]] = {}
+    for seen in sorted(observations, key=lambda seen: (seen.at, seen.run_id, seen.attempt)):
+        if seen.run_s > 0 and seen.devices >= 1 and seen.units >= 0:
+            group = groups.setdefault((seen.kind, seen.device), [])
+            group.append((seen.units / speed_up(seen.devices), seen.run_s))
+    learnt = {}
+    for (kind, device), points in groups.items():
+        prior = prior_for(rates, kind, device, (relative_speeds or {}).get(device, 1.0))
+        learnt[kind, device] = learn_rate(kind, device, points, prior)
+    return tuple(rate for _, rate in sorted((rates | learnt).items()))
+
+
+def prior_for(
+    priors: Mapping[tuple[WorkKind, str], Rate], kind: WorkKind, device: str, relative_speed: float = 1.0
+) -> Rate | None:
+    """What is expected of a device without history: its own prior, or the reference device's in its speed."""
+    own, reference = priors.get((kind, device)), priors.get((kind, ""))
+    if own is not None or reference is None:
+        return own
+    return replace(reference, device=device, unit_s=reference.unit_s / relative_speed, samples=0)
+
+
+def learn_boots(
+    observations: Iterable[Observation], expected: Mapping[tuple[str, str], float]
+) -> dict[tuple[str, str], tuple[float, tuple[float, ...]]]:
+    """Boot times from past runs: for each (site, offer) that had any, the median in seconds and the spread.
+
+    Args:
+        expected: The site files' boot times in seconds, by (site, offer); others are left out.
+    """
+    groups: dict[tuple[str, str], list[float]] = {}
+    for seen in sorted(observations, key=lambda seen: (seen.at, seen.run_id, seen.attempt)):
+        key = (seen.site, seen.offer)
+        if key in expected:
+            stated_s = max(expected[key], SHORTEST_BOOT_S)
+            groups.setdefault(key, []).append(math.log(max(seen.boot_s, SHORTEST_BOOT_S) / stated_s))
+    learnt = {}
+    for key, errors in groups.items():
+        shift, spread = learn_spread(errors, BOOT_SPREAD)
+        learnt[key] = (max(expected[key], SHORTEST_BOOT_S) * math.exp(shift), spread)
+    return learnt
+
+
+def learn_rate(kind: WorkKind, device: str, points: list[tuple[float, float]], prior: Rate | None) -> Rate:
+    """One rate from points of (units on one device, seconds), oldest first."""
+    fixed_s, unit_s = _line(sorted(points[:: -(-len(points) // _SLOPE_RUNS)]), prior)
+    if prior is not None:
+        weight = len(points) / (len(points) + PRIOR_WEIGHT)
+        fixed_s = weight * fixed_s + (1 - weight) * prior.fixed_s
+        unit_s = weight * unit_s + (1 - weight) * prior.unit_s
+    errors = [math.log(run_s / max(fixed_s + units * unit_s, 1e-9)) for units, run_s in points]
+    doubling, usual = _noise_by_size([units for units, _ in points], errors)
+    sized = Rate(kind, device, fixed_s, unit_s, 0.0, len(points), doubling, usual)
+    usual_errors = [error / noise_at(sized, units) for error, (units, _) in zip(errors, points, strict=True)]
+    shift, spread = learn_spread(usual_errors, prior.spread if prior else None)
+    factor = math.exp(min(max(shift, -50.0), 50.0))
+    return replace(sized, fixed_s=fixed_s * factor, unit_s=unit_s * factor, spread=spread)
+
+
+def _noise_by_size(sizes: list[float], errors: list[float]) -> tuple[float, float]:
+    """The factor on the errors when the size doubles, and the size at which it is 1; (1, 0) when none shows.
+
+    A line through the logarithms of the absolute errors over those of the sizes (Park's test): its slope counts when it
+    is well above what chance gives, the logarithm of a normal variable's absolute value having the standard deviation
+    ``pi / sqrt(8)``.
+    """
+    sized = [(math.log2(size), error) for size, error in zip(sizes, errors, strict=True) if size > 0]
+    if len(sized) < _NOISE_SAMPLES:
+        return 1.0, 0.0
+    centre = median(error for _, error in sized)
+    points = sorted((size, math.log(max(abs(error - centre), 1e-3))) for size, error in sized)
+    tenth = len(points) // 10
+    if points[-1 - tenth][0] - points[tenth][0] < _NOISE_DOUBLINGS:
+        return 1.0, 0.0
+    mean_size = sum(size for size, _ in points) / len(points)
+    mean_noise = sum(noise for _, noise in points) / len(points)
+    around = sum((size - mean_size) ** 2 for size, _ in points)
+    slope = sum((size - mean_size) * (noise - mean_noise) for size, noise in points) / around
+    if abs(slope) < _NOISE_SURE * math.pi / math.sqrt(8.0 * around):
+        return 1.0, 0.0
+    return min(max(math.exp(slope), _NOISE_LEAST), _NOISE_MOST), 2.0 ** median(size for size, _ in points)
+
+
+def _line(points: list[tuple[float, float]], prior: Rate | None) -> tuple[float, float]:
+    """Fixed seconds and seconds per unit of a robust line through the points, sorted."""
+    sizes = [units for units, _ in points]
+    if sizes[-1] == 0.0:  # runs without any work show only the fixed time
+        return median(run_s for _, run_s in points), prior.unit_s if prior else 0.0
+    if len(points) >= _SLOPE_SAMPLES and sizes[-1] >= _SLOPE_RANGE * sizes[0]:
+        slope = median(
+            (second[1] - first[1]) / (second[0] - first[0])
+            for first, second in combinations(points, 2)
+            if second[0] > first[0]
+        )
+        fixed_s = median(run_s - slope * units for units, run_s in points)
+        if slope > 0 and fixed_s >= 0:
+            return fixed_s, slope
+    fixed_s = min(prior.fixed_s if prior else 0.0, min(run_s for _, run_s in points))
+    return fixed_s, median((run_s - fixed_s) / units for units, run_s in points if units > 0)
