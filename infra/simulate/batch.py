@@ -31,10 +31,13 @@ LONGEST_SHARE = 0.99
 SEARCH, ROUNDS = 24, 4
 _CHEAPEST, _DEAREST = 0.05, 1000.0
 _HALVINGS = 8
-_NEIGHBOURS = 12, 48
+_NEIGHBOURS = 12, 192
 """Runs beside the halvings: for long traces, and for those short enough that one job moves the mean."""
 
 _SHORT_TRACE = 5000
+
+_TAIL = 1.05
+"""Runs whose 99th percentile of waits is above this many times Starburst's come after all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +183,8 @@ def _at_mean_wait(trace: Trace, setting: Setting, mean_wait_h: float, tell: Call
     """The cheapest run of those whose mean wait is no more than asked for.
 
     One number is searched, the price of waiting, by halving the interval of its logarithm and then over neighbours
-    of the end: the mean wait falls with the price, but not everywhere. Runs whose 99th percentile is no longer than
-    Starburst's go before others.
+    of the end: the mean wait falls with the price, but not everywhere. Runs whose 99th percentile is longer than
+    Starburst's by more than ``_TAIL`` allows come last.
     """
     reference = starburst_waits(trace, setting, mean_wait_h)
     longest_h = setting.longest_wait_h
@@ -196,7 +199,7 @@ def _at_mean_wait(trace: Trace, setting: Setting, mean_wait_h: float, tell: Call
         waits = outcome.start_h - trace.arrival_h
         if float(waits.mean()) > mean_wait_h:
             return False
-        longer_tail = bool(np.quantile(waits, 0.99) > np.quantile(reference, 0.99))
+        longer_tail = bool(np.quantile(waits, 0.99) > _TAIL * np.quantile(reference, 0.99))
         within.append((longer_tail, cloud_gpu_hours(trace, outcome), outcome))
         return True
 
