@@ -234,7 +234,7 @@ def _told(
         return PlannedJob(job.id, Action.BURST, why, now_at + job.boot_s)
     if start < 0:
         return PlannedJob(job.id, Action.WAIT, Why.TOO_WIDE, None)
-    here = tuple(sorted(node for node in nodes if node >= 0))
+    here = (nodes[0],) if len(nodes) == 1 or nodes[1] < 0 else tuple(sorted(node for node in nodes if node >= 0))
     if start == 0:
         return PlannedJob(job.id, Action.START, Why.FREE_NOW, now_at, here, promised)
     why = Why.CANNOT_BURST if job.burst_micro is None else Why.CHEAPER_THAN_CLOUD
@@ -255,17 +255,18 @@ def _ranks(cluster: Cluster, ordered: list[WaitingJob], now_at: float, rules: Ru
         price = job.wait_micro_per_hour / SECONDS_PER_HOUR
         free = rules.longest_overtaking_s if rules.overtaking > 0 else 0.0
         back.append(rules.overtaking * worth / price if price > 0 else free)
-    ranks = np.array([job.arrival_at - now_at for job in ordered])
-    behind = np.minimum(np.array(back), rules.longest_overtaking_s)
+    ranks = [job.arrival_at - now_at for job in ordered]
+    behind = [min(allowed, rules.longest_overtaking_s) for allowed in back]
     work = _running_work(cluster, now_at)
     tenants = set(work) | {job.tenant for job in ordered}
     if len(tenants) > 1 and rules.fairness > 0:
         share = cluster.nodes * cluster.devices_per_node / len(tenants)
-        for row in np.lexsort((ranks, ranks + behind)).tolist():
+        for row in sorted(range(len(ordered)), key=lambda row: (ranks[row] + behind[row], row)):
             job = ordered[row]
-            behind[row] += rules.fairness * work.get(job.tenant, 0.0) / share
-            work[job.tenant] = work.get(job.tenant, 0.0) + job.devices * job.runtime_s
-    return ranks + np.minimum(behind, rules.longest_overtaking_s)
+            ahead = work.get(job.tenant, 0.0)
+            behind[row] = min(behind[row] + rules.fairness * ahead / share, rules.longest_overtaking_s)
+            work[job.tenant] = ahead + job.devices * job.runtime_s
+    return np.array(ranks) + np.array(behind)
 
 
 def _running_work(cluster: Cluster, now_at: float) -> dict[str, float]:
