@@ -31,10 +31,8 @@ LONGEST_SHARE = 0.99
 SEARCH, ROUNDS = 24, 4
 _CHEAPEST, _DEAREST = 0.05, 1000.0
 _HALVINGS = 8
-_NEIGHBOURS = 12, 192
-"""Runs beside the halvings: for long traces, and for those short enough that one job moves the mean."""
-
 _SHORT_TRACE = 5000
+"""Jobs up to which a single one can move the mean: such traces are searched more finely around the end."""
 
 _TAIL = 1.05
 """Runs whose 99th percentile of waits is above this many times Starburst's come after all others."""
@@ -208,7 +206,8 @@ def _at_mean_wait(trace: Trace, setting: Setting, mean_wait_h: float, tell: Call
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if kept_at(middle) else (middle, high)
-    for step in np.linspace(-0.5, 0.3, _NEIGHBOURS[trace.gpus.size <= _SHORT_TRACE]):
+    short = trace.gpus.size <= _SHORT_TRACE
+    for step in np.linspace(-0.5, 0.3, 192) if short else np.linspace(-0.24, 0.09, 12):
         kept_at(high + float(step))
     if not within:
         raise InputError(
