@@ -25,12 +25,17 @@ DEFAULT_WAIT_USD_PER_H = 10.0
 OVERTAKING = 0.5
 """A job may be overtaken by cheaper ones for so much of the time that waiting costs as much as its burst."""
 
-LONGEST_SHARE = 0.95
+LONGEST_SHARE = 0.99
 """With a mean wait given: latest starts, as a share of the longest wait of Starburst at that mean wait."""
 
-SEARCH, ROUNDS = 48, 4
+SEARCH, ROUNDS = 24, 4
 _CHEAPEST, _DEAREST = 0.05, 1000.0
-_HALVINGS, _NEIGHBOURS = 8, 12
+_HALVINGS = 8
+_SHORT_TRACE = 5000
+"""Jobs up to which a single one can move the mean: such traces are searched more finely around the end."""
+
+_TAIL = 1.05
+"""Runs whose 99th percentile of waits is above this many times Starburst's come after all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,31 +181,34 @@ def _at_mean_wait(trace: Trace, setting: Setting, mean_wait_h: float, tell: Call
     """The cheapest run of those whose mean wait is no more than asked for.
 
     One number is searched, the price of waiting, by halving the interval of its logarithm and then over neighbours
-    of the end: the mean wait falls with the price, but not everywhere.
+    of the end: the mean wait falls with the price, but not everywhere. Runs whose 99th percentile is longer than
+    Starburst's by more than ``_TAIL`` allows come last.
     """
+    reference = starburst_waits(trace, setting, mean_wait_h)
     longest_h = setting.longest_wait_h
     if longest_h is None:
-        longest_h = LONGEST_SHARE * starburst_longest_wait_h(trace, setting, mean_wait_h)
+        longest_h = LONGEST_SHARE * float(reference.max())
     planner = Planner(trace, setting)
-    found: dict[float, Outcome] = {}
+    within: list[tuple[bool, float, Outcome]] = []
 
-    def mean_of(logarithm: float) -> float:
+    def kept_at(logarithm: float) -> bool:
         tell(f"price of waiting {math.exp(logarithm):.4g} USD/h")
-        found[logarithm] = planner.run(math.exp(logarithm), longest_h)
-        return float((found[logarithm].start_h - trace.arrival_h).mean())
+        outcome = planner.run(math.exp(logarithm), longest_h)
+        waits = outcome.start_h - trace.arrival_h
+        if float(waits.mean()) > mean_wait_h:
+            return False
+        longer_tail = bool(np.quantile(waits, 0.99) > _TAIL * np.quantile(reference, 0.99))
+        within.append((longer_tail, cloud_gpu_hours(trace, outcome), outcome))
+        return True
 
     low, high = (math.log(bound * setting.usd_per_gpu_h) for bound in (_CHEAPEST, _DEAREST))
-    within: list[float] = [high] if mean_of(high) <= mean_wait_h else []
+    kept_at(high)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if mean_of(middle) <= mean_wait_h:
-            within.append(middle)
-            high = middle
-        else:
-            low = middle
-    for step in np.linspace(-0.5, 0.25, _NEIGHBOURS):
-        if mean_of(high + float(step)) <= mean_wait_h:
-            within.append(high + float(step))
+        low, high = (low, middle) if kept_at(middle) else (middle, high)
+    short = trace.gpus.size <= _SHORT_TRACE
+    for step in np.linspace(-0.5, 0.3, 192) if short else np.linspace(-0.24, 0.09, 12):
+        kept_at(high + float(step))
     if not within:
         raise InputError(
             "MEAN_WAIT_UNREACHABLE",
@@ -208,12 +216,12 @@ def _at_mean_wait(trace: Trace, setting: Setting, mean_wait_h: float, tell: Call
             "--mean-wait-h",
             "ask for a longer mean wait, or for a shorter boot time of the cloud",
         )
-    return min((found[at] for at in within), key=lambda outcome: cloud_gpu_hours(trace, outcome))
+    return min(within, key=lambda run: run[:2])[2]
 
 
-def starburst_longest_wait_h(trace: Trace, setting: Setting, mean_wait_h: float) -> float:
-    """The longest wait of Starburst on this trace at the wait budget whose mean wait comes closest to the one given."""
-    best_gap, longest_h = math.inf, 0.0
+def starburst_waits(trace: Trace, setting: Setting, mean_wait_h: float) -> np.ndarray:
+    """The waits of Starburst on this trace, at the wait budget whose mean wait comes closest to the one given. [jobs] h"""
+    best_gap, best = math.inf, np.zeros(1)
     low, high = math.log(1e-4), math.log(1e2)
     for _ in range(24):
         middle = (low + high) / 2
@@ -221,12 +229,9 @@ def starburst_longest_wait_h(trace: Trace, setting: Setting, mean_wait_h: float)
         waits = baseline(trace, reference).start_h - trace.arrival_h
         mean = float(waits.mean())
         if abs(mean - mean_wait_h) < best_gap:
-            best_gap, longest_h = abs(mean - mean_wait_h), float(waits.max())
-        if mean <= mean_wait_h:
-            low = middle
-        else:
-            high = middle
-    return longest_h
+            best_gap, best = abs(mean - mean_wait_h), waits
+        low, high = (middle, high) if mean <= mean_wait_h else (low, middle)
+    return best
 
 
 def cloud_gpu_hours(trace: Trace, outcome: Outcome) -> float:

@@ -240,7 +240,7 @@ def plan_jobs(
     for place in range(count):
         scratch.burst[queue[place]] = False
     cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
-    for _ in range(4):
+    for _ in range(2):
         if not _put_late_first(queue, count, jobs, scratch, plan):
             break
         cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)

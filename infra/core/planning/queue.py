@@ -16,7 +16,14 @@ from itertools import groupby
 import numpy as np
 
 from infra.core.errors import InputError
-from infra.core.units import MICRO_PER_USD, SECONDS_PER_HOUR, require_instant, require_number
+from infra.core.units import (
+    MAX_INSTANT_AT,
+    MAX_NUMBER,
+    MICRO_PER_USD,
+    SECONDS_PER_HOUR,
+    require_instant,
+    require_number,
+)
 
 OVERDUE_GRACE_S = 60.0
 """A job that should have ended goes on for at least this long."""
@@ -203,22 +210,23 @@ def plan_queue(cluster: Cluster, waiting: Iterable[WaitingJob], now_at: float, r
     queue = np.lexsort((jobs.arrival, jobs.rank, before, ~scratch.first))
     used = open_nodes(scratch.opened, _free_at(cluster, now_at))
     cost = plan_jobs(0.0, used, per_node, queue, len(ordered), jobs, scratch, plan, rules.search, rules.rounds)
+    columns = (
+        plan.start.tolist(),
+        plan.nodes.tolist(),
+        scratch.first.tolist(),
+        scratch.burst.tolist(),
+        plan.late.tolist(),
+    )
+    starts, nodes, first, for_others, late = columns
     told = tuple(
-        _told(
-            ordered[row],
-            float(plan.start[row]),
-            plan.nodes[row],
-            bool(scratch.first[row]),
-            now_at,
-            (bool(scratch.burst[row]), bool(plan.late[row])),
-        )
+        _told(ordered[row], starts[row], nodes[row], first[row], now_at, (for_others[row], late[row]))
         for row in queue.tolist()
     )
     return QueuePlan(now_at, told, float(cost))
 
 
 def _told(
-    job: WaitingJob, start: float, nodes: np.ndarray, promised: bool, now_at: float, flags: tuple[bool, bool]
+    job: WaitingJob, start: float, nodes: list[int], promised: bool, now_at: float, flags: tuple[bool, bool]
 ) -> PlannedJob:
     for_others, late = flags
     if start == math.inf:
@@ -226,7 +234,7 @@ def _told(
         return PlannedJob(job.id, Action.BURST, why, now_at + job.boot_s)
     if start < 0:
         return PlannedJob(job.id, Action.WAIT, Why.TOO_WIDE, None)
-    here = tuple(sorted(node for node in nodes.tolist() if node >= 0))
+    here = (nodes[0],) if len(nodes) == 1 or nodes[1] < 0 else tuple(sorted(node for node in nodes if node >= 0))
     if start == 0:
         return PlannedJob(job.id, Action.START, Why.FREE_NOW, now_at, here, promised)
     why = Why.CANNOT_BURST if job.burst_micro is None else Why.CHEAPER_THAN_CLOUD
@@ -247,17 +255,18 @@ def _ranks(cluster: Cluster, ordered: list[WaitingJob], now_at: float, rules: Ru
         price = job.wait_micro_per_hour / SECONDS_PER_HOUR
         free = rules.longest_overtaking_s if rules.overtaking > 0 else 0.0
         back.append(rules.overtaking * worth / price if price > 0 else free)
-    ranks = np.array([job.arrival_at - now_at for job in ordered])
-    behind = np.minimum(np.array(back), rules.longest_overtaking_s)
+    ranks = [job.arrival_at - now_at for job in ordered]
+    behind = [min(allowed, rules.longest_overtaking_s) for allowed in back]
     work = _running_work(cluster, now_at)
     tenants = set(work) | {job.tenant for job in ordered}
     if len(tenants) > 1 and rules.fairness > 0:
         share = cluster.nodes * cluster.devices_per_node / len(tenants)
-        for row in np.lexsort((ranks, ranks + behind)).tolist():
+        for row in sorted(range(len(ordered)), key=lambda row: (ranks[row] + behind[row], row)):
             job = ordered[row]
-            behind[row] += rules.fairness * work.get(job.tenant, 0.0) / share
-            work[job.tenant] = work.get(job.tenant, 0.0) + job.devices * job.runtime_s
-    return ranks + np.minimum(behind, rules.longest_overtaking_s)
+            ahead = work.get(job.tenant, 0.0)
+            behind[row] = min(behind[row] + rules.fairness * ahead / share, rules.longest_overtaking_s)
+            work[job.tenant] = ahead + job.devices * job.runtime_s
+    return np.array(ranks) + np.array(behind)
 
 
 def _running_work(cluster: Cluster, now_at: float) -> dict[str, float]:
@@ -305,13 +314,27 @@ def _check(cluster: Cluster, ordered: list[WaitingJob]) -> None:
                 remedy = f"use 0 to {cluster.nodes - 1}"
                 raise InputError("UNKNOWN_NODE", f"there is no node {node}", f"running.{running.id}", remedy)
     for job in ordered:
-        where = f"waiting.{job.id}"
-        require_number(job.devices, f"{where}.devices", minimum=1)
-        require_number(job.runtime_s, f"{where}.runtime_s")
-        require_number(job.wait_micro_per_hour, f"{where}.wait_micro_per_hour")
-        require_number(job.boot_s, f"{where}.boot_s")
-        require_instant(job.arrival_at, f"{where}.arrival_at")
-        if job.burst_micro is not None:
-            require_number(job.burst_micro, f"{where}.burst_micro")
-        if job.latest_start_at is not None:
-            require_instant(job.latest_start_at, f"{where}.latest_start_at")
+        # One comparison chain for what is in order, as almost all are: naming the field is left to those that are not.
+        if not (
+            1 <= job.devices <= MAX_NUMBER
+            and 0 <= job.runtime_s <= MAX_NUMBER
+            and 0 <= job.wait_micro_per_hour <= MAX_NUMBER
+            and 0 <= job.boot_s <= MAX_NUMBER
+            and 0 <= job.arrival_at <= MAX_INSTANT_AT
+            and (job.burst_micro is None or 0 <= job.burst_micro <= MAX_NUMBER)
+            and (job.latest_start_at is None or 0 <= job.latest_start_at <= MAX_INSTANT_AT)
+        ):
+            _refuse(job)
+
+
+def _refuse(job: WaitingJob) -> None:
+    where = f"waiting.{job.id}"
+    require_number(job.devices, f"{where}.devices", minimum=1)
+    require_number(job.runtime_s, f"{where}.runtime_s")
+    require_number(job.wait_micro_per_hour, f"{where}.wait_micro_per_hour")
+    require_number(job.boot_s, f"{where}.boot_s")
+    require_instant(job.arrival_at, f"{where}.arrival_at")
+    if job.burst_micro is not None:
+        require_number(job.burst_micro, f"{where}.burst_micro")
+    if job.latest_start_at is not None:
+        require_instant(job.latest_start_at, f"{where}.latest_start_at")

@@ -22,13 +22,14 @@ _SLACK = 1e-9
 
 
 class Stretches(NamedTuple):
-    """All stretches of a cluster; row ``i`` of each array is one. Only the first ``used`` rows count.
+    """All stretches of a cluster; place ``i`` of each array is one. Only the first ``used`` count.
 
     Attributes:
         node: Its node. [rows] int64
         until: The end by which its devices must be given back, infinity for none. [rows] float64
         devices: How many devices it has. [rows] int64
-        free_at: From when each of them is free, ascending; entries from ``devices`` on mean nothing. [rows, per_node] float64
+        free_at: From when each of them is free, ascending, then infinity. Stretches stand in columns, so that looking for
+            one runs through memory in order. [per_node, rows] float64
     """
 
     node: np.ndarray
@@ -41,7 +42,7 @@ def room_for(nodes: int, per_node: int) -> Stretches:
     """Empty stretches with room for the nodes and for the gaps that reservations leave."""
     rows = 2 * nodes + 400
     return Stretches(
-        np.zeros(rows, np.int64), np.full(rows, NEVER), np.zeros(rows, np.int64), np.zeros((rows, per_node), np.float64)
+        np.zeros(rows, np.int64), np.full(rows, NEVER), np.zeros(rows, np.int64), np.full((per_node, rows), NEVER)
     )
 
 
@@ -61,10 +62,10 @@ def open_nodes(stretches: Stretches, device_free_at: np.ndarray) -> int:
         for device in range(per_node):
             at = device_free_at[node, device]
             place = device
-            while place > 0 and stretches.free_at[node, place - 1] > at:
-                stretches.free_at[node, place] = stretches.free_at[node, place - 1]
+            while place > 0 and stretches.free_at[place - 1, node] > at:
+                stretches.free_at[place, node] = stretches.free_at[place - 1, node]
                 place -= 1
-            stretches.free_at[node, place] = at
+            stretches.free_at[place, node] = at
         stretches.node[node] = node
         stretches.until[node] = NEVER
         stretches.devices[node] = per_node
@@ -78,7 +79,9 @@ def copy_into(target: Stretches, source: Stretches, used: int) -> None:
         target.node[row] = source.node[row]
         target.until[row] = source.until[row]
         target.devices[row] = source.devices[row]
-        target.free_at[row, :] = source.free_at[row, :]
+    for device in range(source.free_at.shape[0]):
+        for row in range(used):
+            target.free_at[device, row] = source.free_at[device, row]
 
 
 @njit(cache=True)
@@ -94,20 +97,26 @@ def earliest_on_one_node(
         Start and row; infinity and -1 when no stretch ever has enough devices.
     """
     best_at, best_row, best_left = NEVER, -1, 0
+    if devices > stretches.free_at.shape[0]:
+        return best_at, best_row
+    # First the instant, in a loop without branches that the processor does several rows at a time, then the row.
+    free_at = stretches.free_at[devices - 1]
+    until = stretches.until
     for row in range(used):
-        count = stretches.devices[row]
-        if count < devices:
-            continue
-        at = max(now, stretches.free_at[row, devices - 1])
-        if at > best_at or at + runtime > stretches.until[row] + _SLACK:
+        at = max(now, free_at[row])
+        best_at = min(best_at, at if at + runtime <= until[row] + _SLACK else NEVER)
+    if best_at == NEVER:
+        return best_at, best_row
+    for row in range(used):
+        if free_at[row] > best_at or best_at + runtime > until[row] + _SLACK:
             continue
         left = 0
-        while devices + left < count and stretches.free_at[row, devices + left] <= at:
+        while devices + left < stretches.devices[row] and stretches.free_at[devices + left, row] <= best_at:
             left += 1
-        if stretches.until[row] < NEVER:
-            left -= count + 1
-        if at < best_at or left < best_left:
-            best_at, best_row, best_left = at, row, left
+        if until[row] < NEVER:
+            left -= stretches.free_at.shape[0] + 1
+        if best_row < 0 or left < best_left:
+            best_row, best_left = row, left
     return best_at, best_row
 
 
@@ -119,25 +128,28 @@ def earliest_on_whole_nodes(
 
     At most one stretch of a node can hold the job at any instant: gaps end where the reservation after them begins.
     """
-    instants = np.empty(used)
-    count = 0
+    begins, closes = np.empty(used), np.empty(used)
+    count, closing = 0, 0
     for row in range(used):
         if stretches.devices[row] == per_node:
-            at = max(now, stretches.free_at[row, per_node - 1])
-            if at + runtime <= stretches.until[row] + _SLACK:
-                instants[count] = at
+            at = max(now, stretches.free_at[per_node - 1, row])
+            closes_at = stretches.until[row] + _SLACK - runtime
+            if at <= closes_at:
+                begins[count] = at
                 count += 1
+                if closes_at < NEVER:
+                    closes[closing] = closes_at
+                    closing += 1
     if count < nodes:
         return NEVER
-    instants = np.sort(instants[:count])
-    for place in range(nodes - 1, count):
-        at = instants[place]
-        if place + 1 < count and instants[place + 1] == at:
-            continue
-        found = 0
-        for row in range(used):
-            found += _holds_node(stretches, row, per_node, runtime, at)
-        if found >= nodes:
+    begins = np.sort(begins[:count])
+    closes = np.sort(closes[:closing])
+    closed = 0
+    for place in range(count):
+        at = begins[place]
+        while closed < closing and closes[closed] < at:
+            closed += 1
+        if place + 1 - closed >= nodes:
             return at
     return NEVER
 
@@ -154,7 +166,7 @@ def tightest_whole_node(stretches: Stretches, used: int, per_node: int, runtime:
             best_gap = stretches.until[best_row] < NEVER
             if best_gap and not gap:
                 continue
-            if best_gap == gap and stretches.free_at[row, per_node - 1] <= stretches.free_at[best_row, per_node - 1]:
+            if best_gap == gap and stretches.free_at[per_node - 1, row] <= stretches.free_at[per_node - 1, best_row]:
                 continue
         best_row = row
     return best_row
@@ -164,8 +176,8 @@ def tightest_whole_node(stretches: Stretches, used: int, per_node: int, runtime:
 def _holds_node(stretches: Stretches, row: int, per_node: int, runtime: float, at: float) -> bool:
     return (
         stretches.devices[row] == per_node
-        and stretches.free_at[row, per_node - 1] <= at
-        and at + runtime <= stretches.until[row] + _SLACK
+        and stretches.free_at[per_node - 1, row] <= at
+        and at <= stretches.until[row] + _SLACK - runtime
     )
 
 
@@ -181,25 +193,27 @@ def reserve(stretches: Stretches, used: int, row: int, devices: int, start: floa
     free_at = stretches.free_at
     count = stretches.devices[row]
     ready = 0
-    while ready < count and free_at[row, ready] <= start:
+    while ready < count and free_at[ready, row] <= start:
         ready += 1
     first = ready - devices
-    if start > now and free_at[row, first] < start and used < stretches.node.size:
+    if start > now and free_at[first, row] < start and used < stretches.node.size:
         idle = 0
         for place in range(first, ready):
-            if free_at[row, place] < start:
-                free_at[used, idle] = free_at[row, place]
+            if free_at[place, row] < start:
+                free_at[idle, used] = free_at[place, row]
                 idle += 1
+        for place in range(idle, free_at.shape[0]):
+            free_at[place, used] = NEVER
         stretches.devices[used] = idle
         stretches.until[used] = start
         stretches.node[used] = stretches.node[row]
         used += 1
     for place in range(first, count - devices):
-        free_at[row, place] = free_at[row, place + devices]
+        free_at[place, row] = free_at[place + devices, row]
     place = count - devices - 1
-    while place >= 0 and free_at[row, place] > end:
-        free_at[row, place + devices] = free_at[row, place]
+    while place >= 0 and free_at[place, row] > end:
+        free_at[place + devices, row] = free_at[place, row]
         place -= 1
     for taken in range(place + 1, place + 1 + devices):
-        free_at[row, taken] = end
+        free_at[taken, row] = end
     return used
