@@ -1,0 +1,165 @@
+"""Tables of the least expected cost to go, built when they are first needed and shared by all jobs that they fit.
+
+A table depends on the model of availability, the overhead, the ratio of prices and the step, not on what has been
+observed: learning moves the place at which it is read. It is as fine as a bounded effort allows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from infra.core.spot.availability import Spell, SpellModel, end_chance
+from infra.core.spot.guard import Job
+
+AGE_NODES_H = (1 / 6, 1 / 3, 2 / 3, 4 / 3, 8 / 3, 16 / 3, 32 / 3, 64 / 3)
+"""Ages of a spell, in hours, that the tables distinguish; between them they interpolate."""
+
+LOG_NODES = (-1.4, -0.1, 1.2, 2.5)
+"""Running means of the logarithm of lengths of spells in hours: 15 minutes to 12 hours."""
+
+EFFORT = 4e8
+"""The most values computed for a table: about a second on one core."""
+
+FINEST_STEP_H = 0.05
+MOST_SLACK_H = 100.0
+"""Slack beyond this is worth no more than this."""
+
+KEPT_BYTES = 400_000_000
+
+_tables: OrderedDict[tuple[Any, ...], Table] = OrderedDict()
+_lock = Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How finely a table is computed: steps of several ticks for long jobs with much slack, parts of a tick of slack for short ones.
+
+    Attributes:
+        ticks: Ticks in a step.
+        fineness: Units of slack in a step.
+    """
+
+    ticks: int
+    fineness: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Expected costs to go in hours of on-demand capacity, and the nodes between which they are read."""
+
+    costs: np.ndarray
+    step_h: float
+    layer_h: float
+    slack_nodes: np.ndarray
+    age_nodes: np.ndarray
+    log_nodes: np.ndarray
+    time_h: float
+    work_h: float
+
+
+def table_for(model: SpellModel, job: Job, price: float) -> Table:
+    """The table for a job, at the price of spot relative to on-demand; the second call for a like job costs nothing."""
+    slack_h = min(MOST_SLACK_H, max(0.0, job.deadline_h - job.total_h))
+    grid = choose_grid(job, slack_h)
+    step_h = grid.ticks * job.tick_h
+    key = (model, round(price, 9), job.overhead_h, round(step_h, 9), grid, math.ceil(slack_h), math.ceil(job.total_h))
+    with _lock:
+        found = _tables.get(key)
+        if found is not None:
+            _tables.move_to_end(key)
+            return found
+        found = _build(model, grid, step_h, math.ceil(slack_h), math.ceil(job.total_h), job.overhead_h, price)
+        _tables[key] = found
+        while len(_tables) > 1 and sum(table.costs.nbytes for table in _tables.values()) > KEPT_BYTES:
+            _tables.popitem(last=False)
+        return found
+
+
+def effort(job: Job, slack_h: float, grid: Grid) -> float:
+    """Values that a table of this grid takes to compute."""
+    step_h = grid.ticks * job.tick_h
+    rows = 2 + max(1, math.ceil(job.overhead_h / step_h - 1e-9))
+    classes = 2 * len(AGE_NODES_H) * len(LOG_NODES) ** 2
+    band = (job.total_h + 5.0 * job.overhead_h) / step_h + 3.0
+    return rows * classes * band * (slack_h / step_h * grid.fineness + 2.0)
+
+
+def choose_grid(job: Job, slack_h: float) -> Grid:
+    """The finest grid within the effort: first the step, then the unit of slack that the overhead is a multiple of."""
+    ticks = max(1, math.ceil(FINEST_STEP_H / job.tick_h - 1e-9))
+    while effort(job, slack_h, Grid(ticks, 1)) > EFFORT:
+        ticks += 1
+    step_h = ticks * job.tick_h
+    within = [units for units in range(1, 9) if effort(job, slack_h, Grid(ticks, units)) <= EFFORT] or [1]
+    fineness = min(within, key=lambda units: (round(_misfit(job.overhead_h * units / step_h), 2), units))
+    return Grid(ticks, fineness)
+
+
+def _misfit(units: float) -> float:
+    return abs(units - round(units))
+
+
+def _build(
+    model: SpellModel, grid: Grid, step_h: float, slack_h: float, work_h: float, overhead_h: float, price: float
+) -> Table:
+    # The compiled loops are imported here: whatever decides without spot does not pay for them.
+    from infra.core.spot.kernels import induct
+
+    unit_h = step_h / grid.fineness
+    kept = _kept_slacks(slack_h + 2.0 * step_h, unit_h)
+    keep_every = max(1, round(1.0 / step_h))
+    time_h = work_h + slack_h + 3.0 * overhead_h
+    layers = (math.ceil(time_h / step_h / keep_every) + 1) * keep_every + 1
+    successors, weights = _chain(model, step_h)
+    costs = induct(
+        successors, weights, step_h, layers, keep_every, kept, grid.fineness, work_h, overhead_h, price, grid.ticks == 1
+    )
+    return Table(
+        costs, step_h, keep_every * step_h, kept * unit_h, np.array(AGE_NODES_H), np.array(LOG_NODES), time_h, work_h
+    )
+
+
+def _kept_slacks(most_h: float, unit_h: float) -> np.ndarray:
+    """Slacks in units, ascending: each up to 2 h, then fewer the more there is; cost bends little where it is ample."""
+    slacks, at = [], 0
+    while at * unit_h < most_h:
+        slacks.append(at)
+        at += max(1, int(max(0.0, at * unit_h / 12.0) / unit_h)) if at * unit_h >= 2.0 else 1
+    return np.array([*slacks, at], np.int64)
+
+
+def _chain(model: SpellModel, step_h: float) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of spells as a Markov chain: for each class four that may follow, and their probabilities.
+
+    What lies between two nodes goes to both, so that the mean is right.
+    """
+    ages, logs = len(AGE_NODES_H), len(LOG_NODES)
+    classes = 2 * ages * logs * logs
+    successors = np.zeros((classes, 4), np.int32)
+    weights = np.zeros((classes, 4), np.float32)
+
+    def number(available: bool, age: int, up: int, down: int) -> int:
+        return ((available * ages + age) * logs + up) * logs + down
+
+    for state in range(classes):
+        rest, down = divmod(state, logs)
+        rest, up = divmod(rest, logs)
+        available, age = bool(rest // ages), rest % ages
+        end = end_chance(model, Spell(available, AGE_NODES_H[age], LOG_NODES[up], LOG_NODES[down]), step_h)
+        older = min(age + 1, ages - 1)
+        aged = min(1.0, step_h / (AGE_NODES_H[older] - AGE_NODES_H[age])) if older > age else 0.0
+        mean = model.memory * LOG_NODES[up if available else down] + (1.0 - model.memory) * math.log(AGE_NODES_H[age])
+        low = min(max(0, int(np.searchsorted(LOG_NODES, mean, side="right")) - 1), logs - 2)
+        share = min(1.0, max(0.0, (mean - LOG_NODES[low]) / (LOG_NODES[low + 1] - LOG_NODES[low])))
+        successors[state, :2] = state, number(available, older, up, down)
+        weights[state, :2] = (1.0 - end) * (1.0 - aged), (1.0 - end) * aged
+        for column, (node, part) in enumerate(((low, 1.0 - share), (low + 1, share)), start=2):
+            successors[state, column] = number(not available, 0, *((node, down) if available else (up, node)))
+            weights[state, column] = end * part
+    return successors, weights
