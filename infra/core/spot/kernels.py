@@ -17,49 +17,47 @@ FAR = np.float32(1e6)
 
 
 @njit(cache=True)
-def induct(successors, weights, step_h, layers, keep_every, kept_slacks, fineness, work_h, overhead_h, price, whole):
+def induct(successors, weights, step_h, layers, keep_every, kept_slacks, work_h, overhead_h, price, whole):
     """Least expected cost to go, by backward induction over the time left.
 
     In steps of ``step_h``: a start pays the overhead first; spot capacity may be gone at the next step, and what was
     pending then is void. *Slack* is the time left less work, pending overhead and, but for on-demand, one overhead for
-    the start that is needed after a loss or a pause; it is kept in units of ``step_h / fineness``.
+    the start that is needed after a loss or a pause; *need* is the time left less the slack.
 
     Args:
         successors: ``[classes, 4] int32``, the classes that may follow: two of the same kind, two of the other.
         weights: ``[classes, 4] float32``, their probabilities.
         step_h: Length of a step in hours.
-        layers: Number of layers of time left, 0 included.
-        keep_every: Each how many layers one is kept.
-        kept_slacks: ``[slacks] int64``, ascending, the slacks in units that are kept; the last is the largest computed.
-        fineness: Units of slack in a step.
+        layers: Number of steps of need that are wanted, 0 included.
+        keep_every: Each how many steps of need one is kept.
+        kept_slacks: ``[slacks] int64``, ascending, the slacks in steps that are kept; the last is the largest computed.
         work_h: The most hours of work that will be asked for.
         overhead_h: Hours of overhead of a start.
         price: Price of spot relative to on-demand.
         whole: Whether the last step is billed whole; a step of several ticks is not.
 
     Returns:
-        ``[rows, kept layers, slacks, classes] float32``, in hours of on-demand capacity.
+        ``[rows, kept needs, slacks, classes] float32``, in hours of on-demand capacity.
     """
     classes = successors.shape[0]
     half = classes // 2
     ages = max(1, math.ceil(overhead_h / step_h - 1e-9))
     rows = 2 + ages
     slacks = kept_slacks[-1] + 1
-    unit_h = step_h / fineness
     cost = np.zeros((rows, slacks, classes), np.float32)
     after = np.zeros((rows, slacks, classes), np.float32)
     kept = np.zeros((rows, (layers - 1) // keep_every + 1, len(kept_slacks), classes), np.float32)
     pending = np.zeros(ages + 1)
     for age in range(1, ages + 1):
-        pending[age] = max(0.0, overhead_h - age * step_h) / unit_h
+        pending[age] = max(0.0, overhead_h - age * step_h) / step_h
     spot_step = np.float32(price * step_h)
     step = np.float32(step_h)
     nothing = np.float32(0)
-    for layer in range(1, layers):
+    for layer in range(1, layers + slacks - 1):
         time_h = layer * step_h
         # Below the first slack more work would be left than there ever is; above the last, none is.
-        first = min(slacks, max(0, math.floor((time_h - work_h - 4.0 * overhead_h - 2.0 * step_h) / unit_h)))
-        last = min(slacks, math.ceil(time_h / unit_h) + 1)
+        first = min(slacks, max(0, math.floor((time_h - work_h - 4.0 * overhead_h - 2.0 * step_h) / step_h)))
+        last = min(slacks, math.ceil(time_h / step_h) + 1)
         for slack in range(first, last):
             _expect(cost[0, slack], cost[0, slack], cost[0, slack], nothing, successors, weights, 0, after[0, slack])
             _expect(cost[1, slack], cost[1, slack], cost[1, slack], nothing, successors, weights, 0, after[1, slack])
@@ -72,37 +70,38 @@ def induct(successors, weights, step_h, layers, keep_every, kept_slacks, finenes
             cost[:, slack] = FAR
             after[:, slack] = FAR
         for slack in range(first, last):
-            work_idle_h = time_h - slack * unit_h - overhead_h
-            work_on_demand_h = time_h - slack * unit_h
-            once, once_share = _below(slack - overhead_h / unit_h)
-            twice, twice_share = _below(slack - 2.0 * overhead_h / unit_h)
+            work_idle_h = time_h - slack * step_h - overhead_h
+            work_on_demand_h = time_h - slack * step_h
+            once, once_share = _below(slack - overhead_h / step_h)
+            twice, twice_share = _below(slack - 2.0 * overhead_h / step_h)
             billed = step if whole else np.float32(min(step_h, max(0.0, work_on_demand_h)))
             for state in range(classes):
                 best = step + after[1, slack, state]
-                if slack >= fineness:
-                    best = min(best, after[0, slack - fineness, state])
+                if slack >= 1:
+                    best = min(best, after[0, slack - 1, state])
                 if state >= half and once >= 0:
                     best = min(best, spot_step + _mix(after[2], once, once_share, state))
                 cost[0, slack, state] = best if work_idle_h > 1e-9 else nothing
                 best = billed + after[1, slack, state]
-                if once >= fineness:
-                    best = min(best, _mix(after[0], once - fineness, once_share, state))
+                if once >= 1:
+                    best = min(best, _mix(after[0], once - 1, once_share, state))
                 if state >= half and twice >= 0:
                     best = min(best, spot_step + _mix(after[2], twice, twice_share, state))
                 cost[1, slack, state] = best if work_on_demand_h > 1e-9 else nothing
         for age in range(1, ages + 1):
             older = min(age + 1, ages)
             for slack in range(first, last):
-                left_h = time_h - slack * unit_h - overhead_h
+                left_h = time_h - slack * step_h - overhead_h
                 left = min(int(slack + pending[age]), slacks - 1)
                 billed = spot_step if whole else np.float32(price * min(step_h, max(0.0, left_h)))
                 for state in range(half, classes):
                     stay = billed + after[1 + older, slack, state]
                     cost[1 + age, slack, state] = min(stay, cost[0, left, state]) if left_h > 1e-9 else nothing
-        if layer % keep_every == 0:
-            for row in range(rows):
-                for index in range(len(kept_slacks)):
-                    kept[row, layer // keep_every, index] = cost[row, kept_slacks[index]]
+        for index in range(len(kept_slacks)):
+            need = layer - kept_slacks[index]
+            if 0 < need < layers and need % keep_every == 0:
+                for row in range(rows):
+                    kept[row, need // keep_every, index] = cost[row, kept_slacks[index]]
     return kept
 
 
@@ -155,12 +154,11 @@ def _node(nodes, value):
 
 
 @njit(cache=True)
-def _read(table, row, layer_h, slack_nodes, age_nodes, log_nodes, time_h, slack_h, spell):
+def _read(table, row, need_step_h, slack_nodes, age_nodes, log_nodes, need_h, slack_h, spell):
     """A table's value between its nodes. ``spell`` is (available, age in hours, running means up, down)."""
-    layers = table.shape[1]
-    position = time_h / layer_h
-    layer = min(int(position), layers - 2)
-    layer_share = min(1.0, position - layer)
+    position = max(0.0, need_h / need_step_h)
+    need = min(int(position), table.shape[1] - 2)
+    need_share = min(1.0, position - need)
     slack, slack_share = _node(slack_nodes, slack_h)
     available, age_h, up, down = spell
     age, age_share = _node(age_nodes, age_h)
@@ -174,24 +172,37 @@ def _read(table, row, layer_h, slack_nodes, age_nodes, log_nodes, time_h, slack_
         if weight < 1e-9:
             continue
         state = ((available * len(age_nodes) + age + a) * len(log_nodes) + first + b) * len(log_nodes) + second + c
-        early = (1.0 - slack_share) * table[row, layer, slack, state] + slack_share * table[row, layer, slack + 1, state]
-        late = (1.0 - slack_share) * table[row, layer + 1, slack, state]
-        late += slack_share * table[row, layer + 1, slack + 1, state]
-        total += weight * ((1.0 - layer_share) * early + layer_share * late)
+        less = (1.0 - slack_share) * table[row, need, slack, state] + slack_share * table[row, need, slack + 1, state]
+        more = (1.0 - slack_share) * table[row, need + 1, slack, state]
+        more += slack_share * table[row, need + 1, slack + 1, state]
+        total += weight * ((1.0 - need_share) * less + need_share * more)
     return total
 
 
 @njit(cache=True)
 def costs_to_go(
-    table, step_h, layer_h, slack_nodes, age_nodes, log_nodes, lasts, ends, end, tick_h, overhead_h, left_h, work_h,
-    on_demand_pending_h, spot_pending_h,
+    table,
+    step_h,
+    need_step_h,
+    slack_nodes,
+    age_nodes,
+    log_nodes,
+    lasts,
+    ends,
+    end,
+    tick_h,
+    overhead_h,
+    left_h,
+    work_h,
+    on_demand_pending_h,
+    spot_pending_h,
 ):
     """Expected cost after this tick of pausing, of on-demand and of spot in it, in hours of on-demand capacity.
 
     Args:
         table: What :func:`induct` returned.
         step_h: Its step.
-        layer_h: Hours between two of its layers.
+        need_step_h: Hours between two of its needs.
         slack_nodes: ``[slacks] float64``, hours.
         age_nodes: ``[ages] float64``, hours.
         log_nodes: ``[logs] float64``, logarithms of hours.
@@ -205,27 +216,34 @@ def costs_to_go(
         on_demand_pending_h: Overhead that on-demand has to pay first, in hours.
         spot_pending_h: The same for spot.
     """
-    time_h = left_h - tick_h
-    slack_h = time_h - work_h - overhead_h
-    pause = (1.0 - end) * _read(table, 0, layer_h, slack_nodes, age_nodes, log_nodes, time_h, slack_h, lasts)
-    pause += end * _read(table, 0, layer_h, slack_nodes, age_nodes, log_nodes, time_h, slack_h, ends)
-    slack_h = left_h - work_h - on_demand_pending_h
-    on_demand = (1.0 - end) * _read(table, 1, layer_h, slack_nodes, age_nodes, log_nodes, time_h, slack_h, lasts)
-    on_demand += end * _read(table, 1, layer_h, slack_nodes, age_nodes, log_nodes, time_h, slack_h, ends)
+    grid = (need_step_h, slack_nodes, age_nodes, log_nodes)
+    need_h = work_h + overhead_h
+    slack_h = left_h - tick_h - need_h
+    pause = (1.0 - end) * _read(table, 0, *grid, need_h, slack_h, lasts)
+    pause += end * _read(table, 0, *grid, need_h, slack_h, ends)
+    need_h = work_h + on_demand_pending_h - tick_h
+    slack_h = left_h - tick_h - need_h
+    on_demand = 0.0
+    if need_h > 0.0:
+        on_demand += (1.0 - end) * _read(table, 1, *grid, need_h, slack_h, lasts)
+        on_demand += end * _read(table, 1, *grid, need_h, slack_h, ends)
     if not lasts[0]:
         return pause, on_demand, np.inf
-    rows = table.shape[0]
-    pending_h = max(0.0, spot_pending_h - tick_h)
     work_after_h = work_h - max(0.0, tick_h - spot_pending_h)
-    position = rows - 2.0
+    if work_after_h <= 0.0:
+        return pause, on_demand, 0.0
+    pending_h = max(0.0, spot_pending_h - tick_h)
+    paid = table.shape[0] - 2.0
     if pending_h > 1e-9:
-        position = min(position, max(1.0, (overhead_h - pending_h) / step_h))
-    row = int(position)
-    share = position - row
-    slack_h = time_h - work_after_h - pending_h - overhead_h
-    stays = (1.0 - share) * _read(table, 1 + row, layer_h, slack_nodes, age_nodes, log_nodes, time_h, slack_h, lasts)
+        paid = min(paid, max(1.0, (overhead_h - pending_h) / step_h))
+    row = int(paid)
+    share = paid - row
+    need_h = work_after_h + pending_h + overhead_h
+    slack_h = left_h - tick_h - need_h
+    stays = (1.0 - share) * _read(table, 1 + row, *grid, need_h, slack_h, lasts)
     if share > 1e-9:
-        stays += share * _read(table, 2 + row, layer_h, slack_nodes, age_nodes, log_nodes, time_h, slack_h, lasts)
-    slack_h = time_h - work_after_h - overhead_h
-    lost = _read(table, 0, layer_h, slack_nodes, age_nodes, log_nodes, time_h, slack_h, ends)
+        stays += share * _read(table, 2 + row, *grid, need_h, slack_h, lasts)
+    need_h = work_after_h + overhead_h
+    slack_h = left_h - tick_h - need_h
+    lost = _read(table, 0, *grid, need_h, slack_h, ends)
     return pause, on_demand, (1.0 - end) * stays + end * lost

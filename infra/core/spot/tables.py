@@ -27,6 +27,10 @@ EFFORT = 4e8
 """The most values computed for a table: about a second on one core."""
 
 FINEST_STEP_H = 0.05
+
+KEPT_NEED_H = 1.0
+"""Distance in hours between the needs that are kept."""
+
 MOST_SLACK_H = 100.0
 """Slack beyond this is worth no more than this."""
 
@@ -37,100 +41,74 @@ _lock = Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """How finely a table is computed: steps of several ticks for long jobs with much slack, parts of a tick of slack for short ones.
-
-    Attributes:
-        ticks: Ticks in a step.
-        fineness: Units of slack in a step.
-    """
-
-    ticks: int
-    fineness: int
-
-
-@dataclass(frozen=True, slots=True)
 class Table:
     """Expected costs to go in hours of on-demand capacity, and the nodes between which they are read."""
 
     costs: np.ndarray
     step_h: float
-    layer_h: float
+    need_step_h: float
     slack_nodes: np.ndarray
     age_nodes: np.ndarray
     log_nodes: np.ndarray
-    time_h: float
-    work_h: float
 
 
 def table_for(model: SpellModel, job: Job, price: float) -> Table:
     """The table for a job, at the price of spot relative to on-demand; the second call for a like job costs nothing."""
-    slack_h = min(MOST_SLACK_H, max(0.0, job.deadline_h - job.total_h))
-    grid = choose_grid(job, slack_h)
-    step_h = grid.ticks * job.tick_h
-    key = (model, round(price, 9), job.overhead_h, round(step_h, 9), grid, math.ceil(slack_h), math.ceil(job.total_h))
+    slack_h = math.ceil(min(MOST_SLACK_H, max(0.0, job.deadline_h - job.total_h)))
+    work_h = math.ceil(job.total_h)
+    ticks = choose_step(job, slack_h)
+    key = (model, round(price, 9), job.overhead_h, job.tick_h, ticks, slack_h, work_h)
     with _lock:
         found = _tables.get(key)
         if found is not None:
             _tables.move_to_end(key)
             return found
-        found = _build(model, grid, step_h, math.ceil(slack_h), math.ceil(job.total_h), job.overhead_h, price)
+        found = _build(model, job, ticks, slack_h, work_h, price)
         _tables[key] = found
         while len(_tables) > 1 and sum(table.costs.nbytes for table in _tables.values()) > KEPT_BYTES:
             _tables.popitem(last=False)
         return found
 
 
-def effort(job: Job, slack_h: float, grid: Grid) -> float:
-    """Values that a table of this grid takes to compute."""
-    step_h = grid.ticks * job.tick_h
+def choose_step(job: Job, slack_h: float) -> int:
+    """Ticks in a step: as few as the effort allows, one for all but long jobs with much slack and short ticks."""
+    ticks = max(1, math.ceil(FINEST_STEP_H / job.tick_h - 1e-9))
+    while effort(job, slack_h, ticks) > EFFORT:
+        ticks += 1
+    return ticks
+
+
+def effort(job: Job, slack_h: float, ticks: int) -> float:
+    """Values that a table with steps of this many ticks takes to compute."""
+    step_h = ticks * job.tick_h
     rows = 2 + max(1, math.ceil(job.overhead_h / step_h - 1e-9))
     classes = 2 * len(AGE_NODES_H) * len(LOG_NODES) ** 2
     band = (job.total_h + 5.0 * job.overhead_h) / step_h + 3.0
-    return rows * classes * band * (slack_h / step_h * grid.fineness + 2.0)
+    return rows * classes * band * (slack_h / step_h + 2.0)
 
 
-def choose_grid(job: Job, slack_h: float) -> Grid:
-    """The finest grid within the effort: first the step, then the unit of slack that the overhead is a multiple of."""
-    ticks = max(1, math.ceil(FINEST_STEP_H / job.tick_h - 1e-9))
-    while effort(job, slack_h, Grid(ticks, 1)) > EFFORT:
-        ticks += 1
-    step_h = ticks * job.tick_h
-    within = [units for units in range(1, 9) if effort(job, slack_h, Grid(ticks, units)) <= EFFORT] or [1]
-    fineness = min(within, key=lambda units: (round(_misfit(job.overhead_h * units / step_h), 2), units))
-    return Grid(ticks, fineness)
-
-
-def _misfit(units: float) -> float:
-    return abs(units - round(units))
-
-
-def _build(
-    model: SpellModel, grid: Grid, step_h: float, slack_h: float, work_h: float, overhead_h: float, price: float
-) -> Table:
+def _build(model: SpellModel, job: Job, ticks: int, slack_h: float, work_h: float, price: float) -> Table:
     # The compiled loops are imported here: whatever decides without spot does not pay for them.
     from infra.core.spot.kernels import induct
 
-    unit_h = step_h / grid.fineness
-    kept = _kept_slacks(slack_h + 2.0 * step_h, unit_h)
-    keep_every = max(1, round(1.0 / step_h))
-    time_h = work_h + slack_h + 3.0 * overhead_h
-    layers = (math.ceil(time_h / step_h / keep_every) + 1) * keep_every + 1
+    step_h = ticks * job.tick_h
+    slacks = _kept_slacks(slack_h + 2.0 * step_h, step_h)
+    keep_every = max(1, round(KEPT_NEED_H / step_h))
+    needs = (math.ceil((work_h + 3.0 * job.overhead_h) / step_h / keep_every) + 1) * keep_every + 1
     successors, weights = _chain(model, step_h)
     costs = induct(
-        successors, weights, step_h, layers, keep_every, kept, grid.fineness, work_h, overhead_h, price, grid.ticks == 1
+        successors, weights, step_h, needs, keep_every, slacks, float(work_h), job.overhead_h, price, ticks == 1
     )
-    return Table(
-        costs, step_h, keep_every * step_h, kept * unit_h, np.array(AGE_NODES_H), np.array(LOG_NODES), time_h, work_h
-    )
+    nodes = np.array(AGE_NODES_H), np.array(LOG_NODES)
+    return Table(costs, step_h, keep_every * step_h, slacks * step_h, *nodes)
 
 
-def _kept_slacks(most_h: float, unit_h: float) -> np.ndarray:
-    """Slacks in units, ascending: each up to 2 h, then fewer the more there is; cost bends little where it is ample."""
+def _kept_slacks(most_h: float, step_h: float) -> np.ndarray:
+    """Slacks in steps, ascending: each up to 2 h, then fewer the more there is; cost bends little where it is ample."""
     slacks, at = [], 0
-    while at * unit_h < most_h:
+    while at * step_h < most_h:
         slacks.append(at)
-        at += max(1, int(max(0.0, at * unit_h / 12.0) / unit_h)) if at * unit_h >= 2.0 else 1
+        at += max(1, int(at / 12)) if at * step_h >= 2.0 else 1
     return np.array([*slacks, at], np.int64)
 
 
