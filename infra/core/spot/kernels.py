@@ -17,7 +17,7 @@ FAR = np.float32(1e6)
 
 
 @njit(cache=True)
-def induct(successors, weights, step_h, layers, keep_every, kept_slacks, work_h, overhead_h, price, whole):
+def induct(successors, weights, step_h, kept_needs, kept_slacks, work_h, overhead_h, price):
     """Least expected cost to go, by backward induction over the time left.
 
     In steps of ``step_h``: a start pays the overhead first; spot capacity may be gone at the next step, and what was
@@ -28,13 +28,11 @@ def induct(successors, weights, step_h, layers, keep_every, kept_slacks, work_h,
         successors: ``[classes, 4] int32``, the classes that may follow: two of the same kind, two of the other.
         weights: ``[classes, 4] float32``, their probabilities.
         step_h: Length of a step in hours.
-        layers: Number of steps of need that are wanted, 0 included.
-        keep_every: Each how many steps of need one is kept.
+        kept_needs: ``[needs] int64``, ascending from 0, the needs in steps that are kept.
         kept_slacks: ``[slacks] int64``, ascending, the slacks in steps that are kept; the last is the largest computed.
         work_h: The most hours of work that will be asked for.
         overhead_h: Hours of overhead of a start.
         price: Price of spot relative to on-demand.
-        whole: Whether the last step is billed whole; a step of several ticks is not.
 
     Returns:
         ``[rows, kept needs, slacks, classes] float32``, in hours of on-demand capacity.
@@ -46,17 +44,19 @@ def induct(successors, weights, step_h, layers, keep_every, kept_slacks, work_h,
     slacks = kept_slacks[-1] + 1
     cost = np.zeros((rows, slacks, classes), np.float32)
     after = np.zeros((rows, slacks, classes), np.float32)
-    kept = np.zeros((rows, (layers - 1) // keep_every + 1, len(kept_slacks), classes), np.float32)
+    kept = np.zeros((rows, len(kept_needs), len(kept_slacks), classes), np.float32)
+    place = np.full(kept_needs[-1] + 1, -1)
+    place[kept_needs] = np.arange(len(kept_needs))
     pending = np.zeros(ages + 1)
     for age in range(1, ages + 1):
         pending[age] = max(0.0, overhead_h - age * step_h) / step_h
     spot_step = np.float32(price * step_h)
     step = np.float32(step_h)
     nothing = np.float32(0)
-    for layer in range(1, layers + slacks - 1):
+    for layer in range(1, len(place) + slacks - 1):
         time_h = layer * step_h
         # Below the first slack more work would be left than there ever is; above the last, none is.
-        first = min(slacks, max(0, math.floor((time_h - work_h - 4.0 * overhead_h - 2.0 * step_h) / step_h)))
+        first = min(slacks, max(0, math.floor((time_h - work_h - 4.0 * overhead_h) / step_h) - 2))
         last = min(slacks, math.ceil(time_h / step_h) + 1)
         for slack in range(first, last):
             _expect(cost[0, slack], cost[0, slack], cost[0, slack], nothing, successors, weights, 0, after[0, slack])
@@ -74,7 +74,7 @@ def induct(successors, weights, step_h, layers, keep_every, kept_slacks, work_h,
             work_on_demand_h = time_h - slack * step_h
             once, once_share = _below(slack - overhead_h / step_h)
             twice, twice_share = _below(slack - 2.0 * overhead_h / step_h)
-            billed = step if whole else np.float32(min(step_h, max(0.0, work_on_demand_h)))
+            billed = np.float32(min(step_h, max(0.0, work_on_demand_h)))
             for state in range(classes):
                 best = step + after[1, slack, state]
                 if slack >= 1:
@@ -93,15 +93,15 @@ def induct(successors, weights, step_h, layers, keep_every, kept_slacks, work_h,
             for slack in range(first, last):
                 left_h = time_h - slack * step_h - overhead_h
                 left = min(int(slack + pending[age]), slacks - 1)
-                billed = spot_step if whole else np.float32(price * min(step_h, max(0.0, left_h)))
+                billed = np.float32(price * min(step_h, max(0.0, left_h)))
                 for state in range(half, classes):
                     stay = billed + after[1 + older, slack, state]
                     cost[1 + age, slack, state] = min(stay, cost[0, left, state]) if left_h > 1e-9 else nothing
         for index in range(len(kept_slacks)):
             need = layer - kept_slacks[index]
-            if 0 < need < layers and need % keep_every == 0:
+            if 0 < need < len(place) and place[need] >= 0:
                 for row in range(rows):
-                    kept[row, need // keep_every, index] = cost[row, kept_slacks[index]]
+                    kept[row, place[need], index] = cost[row, kept_slacks[index]]
     return kept
 
 
@@ -154,11 +154,9 @@ def _node(nodes, value):
 
 
 @njit(cache=True)
-def _read(table, row, need_step_h, slack_nodes, age_nodes, log_nodes, need_h, slack_h, spell):
+def _read(table, row, need_nodes, slack_nodes, age_nodes, log_nodes, need_h, slack_h, spell):
     """A table's value between its nodes. ``spell`` is (available, age in hours, running means up, down)."""
-    position = max(0.0, need_h / need_step_h)
-    need = min(int(position), table.shape[1] - 2)
-    need_share = min(1.0, position - need)
+    need, need_share = _node(need_nodes, need_h)
     slack, slack_share = _node(slack_nodes, slack_h)
     available, age_h, up, down = spell
     age, age_share = _node(age_nodes, age_h)
@@ -183,7 +181,7 @@ def _read(table, row, need_step_h, slack_nodes, age_nodes, log_nodes, need_h, sl
 def costs_to_go(
     table,
     step_h,
-    need_step_h,
+    need_nodes,
     slack_nodes,
     age_nodes,
     log_nodes,
@@ -202,7 +200,7 @@ def costs_to_go(
     Args:
         table: What :func:`induct` returned.
         step_h: Its step.
-        need_step_h: Hours between two of its needs.
+        need_nodes: ``[needs] float64``, hours.
         slack_nodes: ``[slacks] float64``, hours.
         age_nodes: ``[ages] float64``, hours.
         log_nodes: ``[logs] float64``, logarithms of hours.
@@ -216,7 +214,7 @@ def costs_to_go(
         on_demand_pending_h: Overhead that on-demand has to pay first, in hours.
         spot_pending_h: The same for spot.
     """
-    grid = (need_step_h, slack_nodes, age_nodes, log_nodes)
+    grid = (need_nodes, slack_nodes, age_nodes, log_nodes)
     need_h = work_h + overhead_h
     slack_h = left_h - tick_h - need_h
     pause = (1.0 - end) * _read(table, 0, *grid, need_h, slack_h, lasts)

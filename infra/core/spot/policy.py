@@ -172,7 +172,7 @@ def _costs(
     pause, on_demand, spot = costs_to_go(
         table.costs,
         table.step_h,
-        table.need_step_h,
+        table.need_nodes,
         table.slack_nodes,
         table.age_nodes,
         table.log_nodes,

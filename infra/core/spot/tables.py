@@ -28,8 +28,9 @@ EFFORT = 4e8
 
 FINEST_STEP_H = 0.05
 
-KEPT_NEED_H = 1.0
-"""Distance in hours between the needs that are kept."""
+FURTHEST_H = 1.0
+"""The most hours between two needs or slacks that are kept."""
+
 
 MOST_SLACK_H = 100.0
 """Slack beyond this is worth no more than this."""
@@ -46,7 +47,7 @@ class Table:
 
     costs: np.ndarray
     step_h: float
-    need_step_h: float
+    need_nodes: np.ndarray
     slack_nodes: np.ndarray
     age_nodes: np.ndarray
     log_nodes: np.ndarray
@@ -92,24 +93,20 @@ def _build(model: SpellModel, job: Job, ticks: int, slack_h: float, work_h: floa
     from infra.core.spot.kernels import induct
 
     step_h = ticks * job.tick_h
-    slacks = _kept_slacks(slack_h + 2.0 * step_h, step_h)
-    keep_every = max(1, round(KEPT_NEED_H / step_h))
-    needs = (math.ceil((work_h + 3.0 * job.overhead_h) / step_h / keep_every) + 1) * keep_every + 1
+    needs = _nodes(work_h + 3.0 * job.overhead_h, step_h)
+    slacks = _nodes(slack_h + 2.0 * step_h, step_h)
     successors, weights = _chain(model, step_h)
-    costs = induct(
-        successors, weights, step_h, needs, keep_every, slacks, float(work_h), job.overhead_h, price, ticks == 1
-    )
-    nodes = np.array(AGE_NODES_H), np.array(LOG_NODES)
-    return Table(costs, step_h, keep_every * step_h, slacks * step_h, *nodes)
+    costs = induct(successors, weights, step_h, needs, slacks, float(work_h), job.overhead_h, price)
+    return Table(costs, step_h, needs * step_h, slacks * step_h, np.array(AGE_NODES_H), np.array(LOG_NODES))
 
 
-def _kept_slacks(most_h: float, step_h: float) -> np.ndarray:
-    """Slacks in steps, ascending: each up to 2 h, then fewer the more there is; cost bends little where it is ample."""
-    slacks, at = [], 0
+def _nodes(most_h: float, step_h: float) -> np.ndarray:
+    """Steps at which a table is kept: each up to 2 h, then fewer the further, where cost bends less."""
+    nodes, at = [], 0
     while at * step_h < most_h:
-        slacks.append(at)
-        at += max(1, int(at / 12)) if at * step_h >= 2.0 else 1
-    return np.array([*slacks, at], np.int64)
+        nodes.append(at)
+        at += max(1, min(at // 12, round(FURTHEST_H / step_h))) if at * step_h >= 2.0 else 1
+    return np.array([*nodes, at], np.int64)
 
 
 def _chain(model: SpellModel, step_h: float) -> tuple[np.ndarray, np.ndarray]:
