@@ -129,7 +129,12 @@ class _History(list):  # type: ignore[type-arg]
 
 def _timed() -> None:
     """Print the time that decisions take, the table built before and apart."""
-    for total_h, deadline_h, tick_h in ((48.0, 52.0, 1 / 6), (48.0, 92.0, 1 / 6), (48.0, 92.0, 195 / 3600), (12.0, 17.5, 195 / 3600)):
+    for total_h, deadline_h, tick_h in (
+        (48.0, 52.0, 1 / 6),
+        (48.0, 92.0, 1 / 6),
+        (48.0, 92.0, 195 / 3600),
+        (12.0, 17.5, 195 / 3600),
+    ):
         decide, taken, values = make_policy(), [], []
         for tick in range(200):
             values.append(tick // 7 % 3 != 0)

@@ -14,7 +14,7 @@ import typer
 from infra.core.errors import HeadraceError
 from infra.render.answer import error_answer
 
-COMMANDS = ("platform", "place", "policy", "money", "records", "data")
+COMMANDS = ("platform", "place", "policy", "money", "records", "data", "simulate")
 
 
 def build() -> typer.Typer:

@@ -65,7 +65,9 @@ def induct(successors, weights, step_h, kept_needs, kept_slacks, work_h, overhea
                 # A preemption voids the pending overhead: the slack is larger by it.
                 low, share = _between(slack + pending[row - 1], slacks)
                 high = min(low + 1, slacks - 1)
-                _expect(cost[row, slack], cost[0, low], cost[0, high], share, successors, weights, half, after[row, slack])
+                _expect(
+                    cost[row, slack], cost[0, low], cost[0, high], share, successors, weights, half, after[row, slack]
+                )
         for slack in range(first):
             cost[:, slack] = FAR
             after[:, slack] = FAR

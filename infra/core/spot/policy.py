@@ -187,7 +187,11 @@ def _costs(
         spot_pending_h,
     )
     step = tick_h * on_demand_price
-    return pause * on_demand_price, step + on_demand * on_demand_price, step * zone.spot_price / on_demand_price + spot * on_demand_price
+    return (
+        pause * on_demand_price,
+        step + on_demand * on_demand_price,
+        step * zone.spot_price / on_demand_price + spot * on_demand_price,
+    )
 
 
 def _on_owned(job: Job, standing: Standing, owned: Owned | None, left: int, work_h: float) -> tuple[Option, ...]:
@@ -226,7 +230,9 @@ def _until_release(
         planned = {(Choice.PAUSE, ""): on_owned}
     else:
         smaller = replace(job, total_h=before_h, deadline_h=wait * job.tick_h)
-        decision = decide_spot(smaller, replace(standing, elapsed_h=0.0, progress_h=0.0), zones, on_demand_price, None, model)
+        decision = decide_spot(
+            smaller, replace(standing, elapsed_h=0.0, progress_h=0.0), zones, on_demand_price, None, model
+        )
         planned = {(option.choice, option.zone): option.expected_cost + on_owned for option in decision.options}
     return [
         replace(option, expected_cost=min(option.expected_cost, planned.get((option.choice, option.zone), IMPOSSIBLE)))
