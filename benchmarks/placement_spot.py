@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument(
         "--cross-validate",
         action="store_true",
-        help="also with priors fitted without the trace, and without its family",
+        help="also with priors fitted without the trace, and without its month",
     )
     parser.add_argument("--by", choices=("trace", "deadline", "overhead"), help="also the gap closed, by this")
     parser.add_argument("--json", action="store_true")
@@ -66,7 +66,7 @@ def main() -> None:
     if options.cross_validate:
         columns[4:4] = [
             ("headrace, prior without the trace", "headrace", _without(traces, lambda trace: trace.name)),
-            ("headrace, prior without its family", "headrace", _without(traces, family)),
+            ("headrace, prior without its month", "headrace", _without(traces, family)),
         ]
     results = {}
     for kind, jobs, starts in (("long", LONG, options.starts), ("short", SHORT, options.short_starts)):
@@ -76,9 +76,8 @@ def main() -> None:
 
 
 def family(trace: SpotTrace) -> str:
-    """Traces that share a month and a zone: the same market under another name."""
-    parts = trace.name.removesuffix("-first-half").split("_")[0].split("-")
-    return "-".join(parts)
+    """Traces of one month, whatever the zone and the device: ``aws-2022-10-us-west-2a_k80_1`` is of ``aws-2022-10``."""
+    return "-".join(trace.name.split("-")[:3])
 
 
 def _without(traces: Sequence[SpotTrace], group: Callable[[SpotTrace], str]) -> Models:
