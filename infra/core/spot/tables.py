@@ -28,8 +28,12 @@ EFFORT = 4e8
 
 FINEST_STEP_H = 0.05
 
+NEED_STEP_H = 0.5
+MOST_NEEDS = 200
+"""Needs are kept at one distance: uneven ones would favour what ends near a node. Longer jobs get a larger distance."""
+
 FURTHEST_H = 1.0
-"""The most hours between two needs or slacks that are kept."""
+"""The most hours between two slacks that are kept."""
 
 
 MOST_SLACK_H = 100.0
@@ -94,15 +98,17 @@ def _build(model: SpellModel, job: Job, ticks: int, slack_h: float, work_h: floa
     from infra.core.spot.kernels import induct
 
     step_h = ticks * job.tick_h
-    needs = _nodes(work_h + 3.0 * job.overhead_h, step_h)
-    slacks = _nodes(slack_h + 2.0 * step_h, step_h)
+    most_h = work_h + 3.0 * job.overhead_h
+    every = max(1, round(max(NEED_STEP_H, most_h / MOST_NEEDS) / step_h))
+    needs = every * np.arange(math.ceil(most_h / (every * step_h)) + 2)
+    slacks = _slacks(slack_h + 2.0 * step_h, step_h)
     successors, weights = _chain(model, step_h)
     costs = induct(successors, weights, step_h, needs, slacks, float(work_h), job.overhead_h, price)
     return Table(costs, step_h, needs * step_h, slacks * step_h, np.array(AGE_NODES_H), np.array(LOG_NODES))
 
 
-def _nodes(most_h: float, step_h: float) -> np.ndarray:
-    """Steps at which a table is kept: each up to 2 h, then fewer the further, where cost bends less."""
+def _slacks(most_h: float, step_h: float) -> np.ndarray:
+    """Slacks in steps that are kept: each up to 2 h, then fewer the further, where cost bends less."""
     nodes, at = [], 0
     while at * step_h < most_h:
         nodes.append(at)
