@@ -162,6 +162,11 @@ def test_a_late_release_saves_what_fits_after_it() -> None:
     assert with_release.expected_cost < without.expected_cost - 3.0
 
 
+def test_a_release_is_waited_for_without_any_zone() -> None:
+    decision = decide_spot(JOB, Standing(0.0, 0.0), (), 1.0, Owned(0.0, free_in_h=2.0))
+    assert (decision.choice, decision.expected_cost) == (Choice.PAUSE, 0.0)
+
+
 def test_work_that_cannot_fit_is_refused() -> None:
     check_job(JOB, 1.0, 0.3)
     with pytest.raises(InputError, match="DEADLINE_TOO_SHORT"):

@@ -9,7 +9,7 @@ from infra.core.errors import InputError
 from infra.core.spot.availability import Spell, SpellModel, end_chance, observe
 from infra.core.spot.guard import Choice, Job, Standing, can_risk, can_still_wait, ticks_left, ticks_needed
 from infra.core.spot.model import POOLED
-from infra.core.spot.tables import MOST_SLACK_H, table_for
+from infra.core.spot.tables import MOST_SLACK_H, Table, table_for
 from infra.core.units import require_number
 
 IMPOSSIBLE = math.inf
@@ -103,7 +103,7 @@ def decide_spot(
 
     Per zone, the cost to go is the least of a policy that keeps to that zone; with several zones the best is taken in every
     tick anew, which costs no more than keeping to the best one. On-demand capacity is the same wherever it is. Ties go to
-    what runs, then to the order spot, owned, pause, on-demand, then to the order of the zones.
+    what runs, then to anything but a pause, then to the order of the options: spot by zone, owned, pause, on-demand.
 
     Args:
         job: The job.
@@ -116,39 +116,53 @@ def decide_spot(
     left, work_h = ticks_left(job, standing.elapsed_h), standing.work_left_h(job)
     if work_h <= 0.0:
         return SpotDecision(Choice.PAUSE, "", 0.0, False, (Option(Choice.PAUSE, "", 0.0),))
-    runs = standing.running
-    on_demand_pending_h = standing.pending_h if runs is Choice.ON_DEMAND else job.overhead_h
-    certain = ticks_needed(work_h + on_demand_pending_h, job.tick_h) * job.tick_h * on_demand_price
-    may_pause = can_still_wait(job, work_h, left)
-    pause = on_demand = IMPOSSIBLE
-    spots: list[Option] = []
-    for zone in zones:
-        stays = runs is Choice.SPOT and standing.zone == zone.name
-        spot_pending_h = standing.pending_h if stays else job.overhead_h
-        may_spot = zone.spell.available and can_risk(job, work_h, spot_pending_h, left)
-        if not (may_pause or may_spot):
-            spots.append(Option(Choice.SPOT, zone.name, IMPOSSIBLE))
-            continue
-        costs = _costs(job, zone, on_demand_price, model, left, work_h, on_demand_pending_h, spot_pending_h)
-        pause, on_demand = min(pause, costs[0]), min(on_demand, costs[1])
-        spots.append(Option(Choice.SPOT, zone.name, costs[2] if may_spot else IMPOSSIBLE))
-    if on_demand == IMPOSSIBLE:
-        on_demand = certain
-    options = [
-        *spots,
-        *_on_owned(job, standing, owned, left, work_h),
-        Option(Choice.PAUSE, "", pause if may_pause else IMPOSSIBLE),
-        Option(Choice.ON_DEMAND, "", on_demand),
-    ]
-    if owned is not None and owned.free_in_h > 0.0 and may_pause:
+    options = _on_market(job, standing, zones, on_demand_price, model, job)
+    if owned is not None and owned.free_in_h > 0.0:
         options = _until_release(job, standing, zones, on_demand_price, owned, model, options)
-    best = min(options, key=lambda option: (option.expected_cost, not _runs_on(standing, option)))
+    elif owned is not None:
+        options.insert(len(zones), _on_owned(job, standing, owned, left, work_h))
+    best = min(options, key=lambda option: _rank(standing, option))
     forced = sum(option.expected_cost < IMPOSSIBLE for option in options) == 1
     return SpotDecision(best.choice, best.zone, best.expected_cost, forced, tuple(options))
 
 
-def _runs_on(standing: Standing, option: Option) -> bool:
-    return standing.running is option.choice and standing.zone == option.zone
+def _rank(standing: Standing, option: Option) -> tuple[float, bool, bool]:
+    """Least cost first; of equals what runs, and a pause last."""
+    runs_on = standing.running is option.choice and standing.zone == option.zone
+    return option.expected_cost, not runs_on, option.choice is Choice.PAUSE
+
+
+def _on_market(
+    job: Job,
+    standing: Standing,
+    zones: tuple[Zone, ...],
+    on_demand_price: float,
+    model: SpellModel,
+    sized_for: Job,
+) -> list[Option]:
+    """Spot in each zone, pause and on-demand; ``sized_for`` is a job at least as large, whose table is used."""
+    left, work_h, runs = ticks_left(job, standing.elapsed_h), standing.work_left_h(job), standing.running
+    on_demand_pending_h = standing.pending_h if runs is Choice.ON_DEMAND else job.overhead_h
+    may_pause = can_still_wait(job, work_h, left)
+    pause = on_demand = IMPOSSIBLE
+    options: list[Option] = []
+    for zone in zones:
+        stays = runs is Choice.SPOT and standing.zone == zone.name
+        spot_pending_h = standing.pending_h if stays else job.overhead_h
+        may_spot = zone.spell.available and can_risk(job, work_h, spot_pending_h, left)
+        spot = IMPOSSIBLE
+        if may_pause or may_spot:
+            table = table_for(model, sized_for, zone.spot_price / on_demand_price)
+            costs = _costs(job, zone, on_demand_price, model, table, left, work_h, on_demand_pending_h, spot_pending_h)
+            pause, on_demand = min(pause, costs[0]), min(on_demand, costs[1])
+            spot = costs[2] if may_spot else IMPOSSIBLE
+        options.append(Option(Choice.SPOT, zone.name, spot))
+    if on_demand == IMPOSSIBLE:
+        ticks = ticks_needed(work_h + on_demand_pending_h, job.tick_h)
+        on_demand = ticks * job.tick_h * on_demand_price
+    # Without a zone, waiting for anything but owned devices gains nothing: it costs what on-demand does.
+    pause = (on_demand if pause == IMPOSSIBLE else pause) if may_pause else IMPOSSIBLE
+    return [*options, Option(Choice.PAUSE, "", pause), Option(Choice.ON_DEMAND, "", on_demand)]
 
 
 def _costs(
@@ -156,6 +170,7 @@ def _costs(
     zone: Zone,
     on_demand_price: float,
     model: SpellModel,
+    table: Table,
     left: int,
     work_h: float,
     on_demand_pending_h: float,
@@ -164,7 +179,6 @@ def _costs(
     """Expected cost to the end of pausing, of on-demand and of spot in the next tick, in this zone alone."""
     from infra.core.spot.kernels import costs_to_go
 
-    table = table_for(model, job, zone.spot_price / on_demand_price)
     tick_h, spell = job.tick_h, zone.spell
     lasts, ends = observe(model, spell, spell.available, tick_h), observe(model, spell, not spell.available, tick_h)
     # More slack than the table knows is worth what the most that it knows is worth.
@@ -194,14 +208,11 @@ def _costs(
     )
 
 
-def _on_owned(job: Job, standing: Standing, owned: Owned | None, left: int, work_h: float) -> tuple[Option, ...]:
+def _on_owned(job: Job, standing: Standing, owned: Owned, left: int, work_h: float) -> Option:
     """Owned devices that are free now: the rest of the work runs there, when it fits."""
-    if owned is None or owned.free_in_h > 0.0:
-        return ()
     pending_h = standing.pending_h if standing.running is Choice.OWNED else job.overhead_h
     ticks = ticks_needed(work_h + pending_h, job.tick_h)
-    cost = ticks * job.tick_h * owned.price if ticks <= left else IMPOSSIBLE
-    return (Option(Choice.OWNED, "", cost),)
+    return Option(Choice.OWNED, "", ticks * job.tick_h * owned.price if ticks <= left else IMPOSSIBLE)
 
 
 def _until_release(
@@ -230,10 +241,9 @@ def _until_release(
         planned = {(Choice.PAUSE, ""): on_owned}
     else:
         smaller = replace(job, total_h=before_h, deadline_h=wait * job.tick_h)
-        decision = decide_spot(
-            smaller, replace(standing, elapsed_h=0.0, progress_h=0.0), zones, on_demand_price, None, model
-        )
-        planned = {(option.choice, option.zone): option.expected_cost + on_owned for option in decision.options}
+        before = replace(standing, elapsed_h=0.0, progress_h=0.0)
+        market = _on_market(smaller, before, zones, on_demand_price, model, job)
+        planned = {(option.choice, option.zone): option.expected_cost + on_owned for option in market}
     return [
         replace(option, expected_cost=min(option.expected_cost, planned.get((option.choice, option.zone), IMPOSSIBLE)))
         if option.expected_cost < IMPOSSIBLE

@@ -63,13 +63,13 @@ def table_for(model: SpellModel, job: Job, price: float) -> Table:
     slack_h = math.ceil(min(MOST_SLACK_H, max(0.0, job.deadline_h - job.total_h)))
     work_h = math.ceil(job.total_h)
     ticks = choose_step(job, slack_h)
-    key = (model, round(price, 9), job.overhead_h, job.tick_h, ticks, slack_h, work_h)
+    key = (model, round(price, 3), job.overhead_h, job.tick_h, ticks, slack_h, work_h)
     with _lock:
         found = _tables.get(key)
         if found is not None:
             _tables.move_to_end(key)
             return found
-        found = _build(model, job, ticks, slack_h, work_h, price)
+        found = _build(model, job, ticks, slack_h, work_h, round(price, 3))
         _tables[key] = found
         while len(_tables) > 1 and sum(table.costs.nbytes for table in _tables.values()) > KEPT_BYTES:
             _tables.popitem(last=False)
