@@ -127,9 +127,9 @@ def decide_spot(
 
 
 def _rank(standing: Standing, option: Option) -> tuple[float, bool, bool]:
-    """Least cost first; of equals what runs, and a pause last."""
+    """Least cost first; of equals a pause last, and what runs before what would have to start."""
     runs_on = standing.running is option.choice and standing.zone == option.zone
-    return option.expected_cost, not runs_on, option.choice is Choice.PAUSE
+    return option.expected_cost, option.choice is Choice.PAUSE, not runs_on
 
 
 def _on_market(
