@@ -39,7 +39,7 @@ FURTHEST_H = 1.0
 MOST_SLACK_H = 100.0
 """Slack beyond this is worth no more than this."""
 
-KEPT_BYTES = 1_000_000_000
+KEPT_BYTES = 760_000_000
 """Tables beyond this are forgotten, the longest unused first; a job needs one of 1 to 50 MB."""
 
 _tables: OrderedDict[tuple[Any, ...], Table] = OrderedDict()
