@@ -111,7 +111,7 @@ def measure(offers: int, decisions: int, seed: int) -> tuple[np.ndarray, dict[Ou
         for index in range(20)
     )
     rates = tuple(Rate(kind, "", 5.0, 0.01, 0.3) for kind in KINDS)
-    base = Snapshot(NOW_AT, load_policy(), sites, datasets, (), rates)
+    base = Snapshot(NOW_AT, policy_at(load_policy(), NOW_AT), sites, datasets, (), rates)
     problems = [(draw_request(rng, datasets), draw_snapshot(rng, sites, base)) for _ in range(decisions)]
     seconds, outcomes = np.empty(decisions), dict.fromkeys(Outcome, 0)
     for index, (request, snapshot) in enumerate([problems[0], *problems]):

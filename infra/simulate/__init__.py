@@ -1,1 +1,1 @@
-"""Simulation: replays traces through the same core code that production decides with."""
+"""Trace-driven simulation that calls the production core: what a policy would have cost on recorded history."""
