@@ -38,6 +38,7 @@ class Rule:
         effect: ``permit`` or ``forbid``.
         why: Its ``@why``, for a person.
         named: Whether it has an ``@id``.
+        attributes: Names of the attributes that it reads or asks for with ``has``.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Rule:
     effect: str
     why: str
     named: bool
+    attributes: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +151,7 @@ def parsed(text: str) -> Program:
     rules = tuple(_rule(key, bodies[key]) for key in sorted(bodies, key=lambda key: int(key.removeprefix("policy"))))
     found = _Mentions()
     for body in bodies.values():
-        found.scope(body["principal"])
-        found.scope(body["resource"], resource=True)
-        for condition in body["conditions"]:
-            found.walk(condition["body"])
+        found.policy(body)
     return Program(
         rules,
         frozenset(found.attributes),
@@ -168,7 +167,10 @@ def parsed(text: str) -> Program:
 
 def _rule(key: str, body: Mapping[str, Any]) -> Rule:
     notes = body.get("annotations", {})
-    return Rule(key, notes.get("id") or key, body["effect"], notes.get("why") or "", bool(notes.get("id")))
+    found = _Mentions()
+    found.policy(body)
+    identity = (key, notes.get("id") or key, body["effect"], notes.get("why") or "", bool(notes.get("id")))
+    return Rule(*identity, frozenset(found.attributes))
 
 
 class _Mentions:
@@ -181,6 +183,13 @@ class _Mentions:
         self.limits: set[tuple[str, int | str]] = set()
         self.unbounded: set[str] = set()
         self.whole_resource = False
+
+    def policy(self, body: Mapping[str, Any]) -> None:
+        """One policy: its head and its conditions."""
+        self.scope(body["principal"])
+        self.scope(body["resource"], resource=True)
+        for condition in body["conditions"]:
+            self.walk(condition["body"])
 
     def scope(self, part: Mapping[str, Any], *, resource: bool = False) -> None:
         """The head of a policy: ``resource == Offer::"x"``, ``principal in Group::"y"``."""

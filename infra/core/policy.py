@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
 from infra.core.canonical import digest
-from infra.core.cedar import Answer, Program, entity, parsed
+from infra.core.cedar import DEFAULT_DENY, Answer, Program, entity, parsed
 from infra.core.errors import InputError
 from infra.core.inventory import Offer, Purchase, Site, TrustZone
 from infra.core.policy_facts import (
@@ -90,6 +91,16 @@ class TenantRules:
     groups: tuple[str, ...] = ()
     burst_run_micro: int | None = None
     burst_budget_percent: int | None = None
+
+
+class Settled(Enum):
+    """How far an answer about one start of one offer goes."""
+
+    NOTHING = auto()
+    CLASS_AT_SITE = auto()
+    """Every start of the offers of its class at its site: it depends on the data that would move there."""
+    CLASS = auto()
+    """Every start of the offers of its class."""
 
 
 OfferClass = tuple[Any, ...]
@@ -166,10 +177,16 @@ class Policy:
         """Whether an answer may differ between two starts of one offer."""
         return not TIMED.isdisjoint(self.program.attributes)
 
-    @property
-    def moved_matters(self) -> bool:
-        """Whether an answer may depend on the data that would leave other sites."""
-        return not MOVED.isdisjoint(self.program.attributes)
+    def settled(self, forbids: tuple[str, ...]) -> Settled:
+        """For how many offers like one these ids, told of one of its starts, forbid every start."""
+        permits = [rule for rule in self.program.rules if rule.effect == "permit"]
+        found = [rule.attributes for rule in self.program.rules if rule.effect == "forbid" and rule.id in forbids]
+        if DEFAULT_DENY in forbids:
+            found.append(frozenset().union(*(rule.attributes for rule in permits)))
+        found = [attributes for attributes in found if attributes.isdisjoint(TIMED)]
+        if any(attributes.isdisjoint(MOVED) for attributes in found):
+            return Settled.CLASS
+        return Settled.CLASS_AT_SITE if found else Settled.NOTHING
 
     def windows_at(self, at: float) -> tuple[str, ...]:
         """Names of the windows that hold at an instant, sorted."""

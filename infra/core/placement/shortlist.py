@@ -18,7 +18,7 @@ import numpy as np
 
 from infra.core.jurisdictions import permits
 from infra.core.placement.constraints import cheapest_source, egress_micro, needed_zone, transfer_s, view_site
-from infra.core.placement.decision import Candidate, ReasonCode
+from infra.core.placement.decision import Candidate, Reason, ReasonCode
 from infra.core.placement.estimate import (
     BOOT_SPREAD,
     CHECKPOINT_INTERVAL_S,
@@ -36,7 +36,7 @@ from infra.core.placement.optimise import CAP_MARGIN_PERCENT, assess, best_candi
 from infra.core.placement.snapshot import Rate
 from infra.core.placement.uncertainty import place_of, ratios
 from infra.core.placement.world import World
-from infra.core.policy import Policy
+from infra.core.policy import Policy, Settled
 from infra.core.units import SECONDS_PER_HOUR
 from infra.core.workload import Fallback
 
@@ -79,8 +79,9 @@ def choose(world: World) -> Candidate | None:
         if candidate.feasible and (best is None or by_cost(candidate) < by_cost(best)):
             best = candidate
         weight[row] = OUT
-        if any(reason.code is ReasonCode.POLICY_FORBIDS for reason in candidate.reasons):
-            _strike_out(world.snapshot.policy, listed.market, row, weight)
+        for reason in candidate.reasons:
+            if reason.code is ReasonCode.POLICY_FORBIDS:
+                _strike_out(world.snapshot.policy, reason, listed.market, row, weight)
     return best
 
 
@@ -126,13 +127,14 @@ def shortlist(world: World) -> Shortlist:
     return Shortlist(market, np.where(fits, weight, OUT), start_at + total_s)
 
 
-def _strike_out(policy: Policy, market: Market, row: int, weight: np.ndarray) -> None:
+def _strike_out(policy: Policy, reason: Reason, market: Market, row: int, weight: np.ndarray) -> None:
     """Strike out every offer between which and the forbidden one the policy cannot tell, whenever it starts."""
-    if policy.timed:
+    settled = policy.settled(dict(reason.params)["rules"])
+    if settled is Settled.NOTHING:
         return
     classes = _classes(market, policy.text)
     alike = classes == classes[row]
-    if policy.moved_matters:
+    if settled is Settled.CLASS_AT_SITE:
         alike &= market.site == market.site[row]
     weight[alike] = OUT
 
