@@ -15,6 +15,7 @@ from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Site
 from infra.core.placement.snapshot import Health, OfferLoad, Rate, Snapshot
 from infra.core.policy_facts import Facts
+from infra.core.policy_question import Question
 from infra.core.units import iso, period_of
 from infra.core.workload import DatasetRef, WorkloadRequest
 
@@ -33,7 +34,7 @@ class World:
         rates: Rates of the request's kind, by device kind; ``""`` is the reference device.
         loads: What is in use, by (site, offer); an offer without an entry is free.
         down: Why a site is down, by its name.
-        facts: What the policy may see of the request.
+        question: What the policy is asked about the request.
     """
 
     request: WorkloadRequest
@@ -45,7 +46,7 @@ class World:
     rates: dict[str, Rate]
     loads: dict[tuple[str, str], OfferLoad]
     down: dict[str, str]
-    facts: Facts
+    question: Question
 
     @property
     def now_at(self) -> float:
@@ -74,7 +75,7 @@ class World:
             rates={rate.device: rate for rate in snapshot.rates if rate.kind is request.kind},
             loads=_loads(snapshot),
             down={entry.site: entry.detail for entry in snapshot.health if entry.health is Health.DOWN},
-            facts=Facts.of(request, datasets, balance),
+            question=Question(snapshot.policy, Facts.of(request, datasets, balance)),
         )
 
 
