@@ -30,14 +30,14 @@ from infra.core.policy_facts import MICRO_PER_CENT, NOTHING_MOVED, OFFER_ATTRIBU
 from infra.core.units import BYTES_PER_GB
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Start:
-    """Everything that a context is made from."""
+    """Everything that a context is made from. Not frozen: one is made for each start of each offer."""
 
     policy: Policy
     facts: Facts
     moved: Moved
-    at: float
+    windows: tuple[str, ...]
     needed_micro: int
 
 
@@ -50,7 +50,7 @@ _CONTEXT: dict[str, Callable[[_Start], Any]] = {
     "devices": lambda start: start.facts.devices,
     "priority": lambda start: start.facts.priority,
     "checkpointed": lambda start: start.facts.checkpointed,
-    "windows": lambda start: start.policy.windows_at(start.at),
+    "windows": lambda start: start.windows,
     "cost_cents": lambda start: cents(start.needed_micro),
     "budget_percent": lambda start: percent(start.facts.committed_micro + start.needed_micro, start.facts.limit_micro),
     "moved": lambda start: start.moved.datasets,
@@ -70,14 +70,15 @@ class Question:
         tenant: What the policy knows of the request's tenant.
     """
 
-    __slots__ = ("_fixed", "_known", "_limits", "_names", "_varying", "facts", "policy", "tenant")
+    __slots__ = ("_fixed", "_known", "_limits", "_names", "_varying", "_windows", "facts", "policy", "tenant")
 
     def __init__(self, policy: Policy, facts: Facts) -> None:
         self.policy, self.facts, self.tenant = policy, facts, policy.tenant(facts.tenant)
         self._limits = limits_of(policy.program, self.tenant)
         self._names = _context_names(policy.program)
         self._varying = tuple(name for name in self._names if name in TIMED | _OF_THE_SITE)
-        fixed = _Start(policy, facts, NOTHING_MOVED, 0.0, 0)
+        self._windows: dict[float, tuple[str, ...]] = {}
+        fixed = _Start(policy, facts, NOTHING_MOVED, (), 0)
         self._fixed = {name: self._few(name, fixed) for name in self._names if name not in self._varying}
         self._known: dict[tuple[OfferClass, tuple[Any, ...]], Answer] = {}
 
@@ -98,7 +99,7 @@ class Question:
         """As :meth:`forbidding`, with the policies that allow it."""
         varying: tuple[Any, ...] = ()
         if self._varying:
-            start = _Start(self.policy, self.facts, moved, at, needed_micro)
+            start = _Start(self.policy, self.facts, moved, self._windows_at(at), needed_micro)
             varying = tuple([self._few(name, start) for name in self._varying])
         found = self._known.get((offer_class, varying))
         if found is None:
@@ -112,7 +113,7 @@ class Question:
         self, site: Site, offer: Offer, at: float, needed_micro: int = 0, moved: Moved = NOTHING_MOVED
     ) -> Answer:
         """The answer from all attributes, without classes and without memory: what :meth:`answer` is held against."""
-        start = _Start(self.policy, self.facts, moved, at, needed_micro)
+        start = _Start(self.policy, self.facts, moved, self.policy.windows_at(at), needed_micro)
         bounded = reader_of(self.policy.text).limits
         attributes = {name: coarse(get(site, offer), name in bounded) for name, get in OFFER_ATTRIBUTES.items()}
         context = {name: coarse(get(start), name in self._limits) for name, get in _CONTEXT.items()}
@@ -136,6 +137,12 @@ class Question:
             limits = self._limits["budget_percent"] if whole else (1,)
             steps |= {share * whole // 100 - committed for limit in limits for share in (limit - 1, limit)}
         return tuple(sorted(step for step in steps if step >= 0))
+
+    def _windows_at(self, at: float) -> tuple[str, ...]:
+        found = self._windows.get(at)
+        if found is None:
+            found = self._windows[at] = self.policy.windows_at(at)
+        return found
 
     def _few(self, name: str, start: _Start) -> Any:
         return few(_CONTEXT[name](start), self._limits.get(name))
