@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from infra.core.canonical import digest
-from infra.core.cedar import Program, parsed
+from infra.core.cedar import DEFAULT_DENY, Program, parsed
 from infra.core.errors import InputError
 from infra.core.inventory import Offer, Purchase, Site
 from infra.core.policy_facts import (
@@ -151,8 +151,9 @@ def program_of(text: str) -> Program:
         InputError: ``BAD_POLICY``, also for an id that is built in.
     """
     program = parsed(BUILT_IN + text)
-    if any(rule.id == BURSTING_STOPPED for rule in program.rules[1:]):
-        raise InputError("BAD_POLICY", f"the id {BURSTING_STOPPED!r} is built in", "policy", "choose another id")
+    for rule in program.rules[1:]:
+        if rule.id in (BURSTING_STOPPED, DEFAULT_DENY):
+            raise InputError("BAD_POLICY", f"the id {rule.id!r} is built in", "policy", "choose another id")
     return program
 
 

@@ -174,8 +174,9 @@ def test_an_emergency_stop_needs_no_policy_and_leaves_what_is_owned():
         policy = Policy("v", text, bursting_stopped=True)
         assert Question(policy, FACTS).forbidding(policy.class_of(US, US_OFFER), NOW_AT) == (BURSTING_STOPPED,)
         assert Question(policy, FACTS).forbidding(policy.class_of(ONPREM, OWNED), NOW_AT) == ()
-    with pytest.raises(InputError, match="built in"):
-        Policy("v", f'@id("{BURSTING_STOPPED}") permit (principal, action, resource);').program  # noqa: B018
+    for built_in in (BURSTING_STOPPED, DEFAULT_DENY):
+        with pytest.raises(InputError, match="built in"):
+            Policy("v", f'@id("{built_in}") permit (principal, action, resource);').program  # noqa: B018
 
 
 @pytest.mark.parametrize("text", ["permit (principal", "permit (principal == ?principal, action, resource);"])
