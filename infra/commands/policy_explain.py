@@ -19,6 +19,7 @@ from infra.core.errors import UnavailableError
 from infra.core.inventory import DatasetVersion, Offer, Site
 from infra.core.policy import Policy
 from infra.core.policy_facts import OFFER_ATTRIBUTES, Facts, Moved
+from infra.core.policy_question import Question
 from infra.core.policy_source import PolicySource
 from infra.core.units import instant, iso, micro_from_usd, period_of
 from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest
@@ -72,7 +73,7 @@ def explain(
         )
         moved = Moved(datasets if moved_gb else (), round(moved_gb * 1e9), micro_from_usd(egress, "--egress"))
         needed = micro_from_usd(cost, "--cost")
-        answer = told.answer_in_full(facts, place, sold, start_at, needed, moved)
+        answer = Question(told, facts).answer_in_full(place, sold, start_at, needed, moved)
         changes = _changes(told, facts, place, sold, start_at, needed, moved, answer)
     body = _json(told, answer, facts, place, sold, start_at, changes)
     if as_json:
@@ -138,9 +139,9 @@ def _changes(
     before: Answer,
 ) -> list[dict[str, Any]]:
     """Instants of the next week at which a window changes the answer."""
-    found = []
+    found, question = [], Question(policy, facts)
     for edge in policy.edges(at, float("inf")):
-        after = policy.answer_in_full(facts, site, offer, edge, needed, moved)
+        after = question.answer_in_full(site, offer, edge, needed, moved)
         if after != before:
             found.append({"at": iso(edge), "allowed": after.allowed, "policies": list(after.deciding)})
         before = after

@@ -2,36 +2,27 @@
 
 A :class:`Policy` is complete: with the request, the offer and the start it gives the same answer for ever, so it is
 part of the snapshot. In front of its text stands :data:`BUILT_IN`: an emergency stop holds whatever the text says.
-
-Answers are remembered by everything that they depend on: the text, what it mentions of the tenant, the offer and the
-context. So they can be neither stale nor mixed up between versions, and a thousand offers that differ in nothing that
-the text mentions cost one evaluation.
+:mod:`infra.core.policy_question` asks it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
 from infra.core.canonical import digest
-from infra.core.cedar import DEFAULT_DENY, Answer, Program, entity, parsed
+from infra.core.cedar import DEFAULT_DENY, Program, parsed
 from infra.core.errors import InputError
-from infra.core.inventory import Offer, Purchase, Site, TrustZone
+from infra.core.inventory import Offer, Purchase, Site
 from infra.core.policy_facts import (
     MICRO_PER_CENT,
-    NOTHING_MOVED,
     OFFER_ATTRIBUTES,
-    Facts,
-    Moved,
-    cents,
     graded,
-    percent,
     stepped,
 )
-from infra.core.units import BYTES_PER_GB, require_instant
+from infra.core.units import require_instant
 
 PERMIT_ALL = '@id("allow")\npermit (principal, action, resource);\n'
 """The text of a policy that says nothing else."""
@@ -108,38 +99,6 @@ OfferClass = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Start:
-    """Everything that a context is made from."""
-
-    policy: Policy
-    facts: Facts
-    moved: Moved
-    at: float
-    needed_micro: int
-
-
-_CONTEXT: dict[str, Callable[[_Start], Any]] = {
-    "kind": lambda start: start.facts.kind,
-    "datasets": lambda start: start.facts.datasets,
-    "residency_tags": lambda start: start.facts.residency_tags,
-    "needed_zone": lambda start: start.facts.needed_zone,
-    "needed_rank": lambda start: TrustZone(start.facts.needed_zone).rank,
-    "devices": lambda start: start.facts.devices,
-    "priority": lambda start: start.facts.priority,
-    "checkpointed": lambda start: start.facts.checkpointed,
-    "windows": lambda start: start.policy.windows_at(start.at),
-    "cost_cents": lambda start: cents(start.needed_micro),
-    "budget_percent": lambda start: percent(start.facts.committed_micro + start.needed_micro, start.facts.limit_micro),
-    "moved": lambda start: start.moved.datasets,
-    "egress_gb": lambda start: -(-start.moved.bytes // BYTES_PER_GB),
-    "egress_cents": lambda start: cents(start.moved.egress_micro),
-    "bursting_stopped": lambda start: start.policy.bursting_stopped,
-}
-
-CONTEXT_ATTRIBUTES = frozenset(_CONTEXT)
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """A version of the policy, complete for the days around a snapshot.
 
@@ -202,42 +161,7 @@ class Policy:
 
     def class_of(self, site: Site, offer: Offer) -> OfferClass:
         """What the text mentions of an offer. Depends on the text alone, not on the rest of the policy."""
-        return _class_of(self.program, site, offer)
-
-    def forbidding(
-        self, facts: Facts, offer_class: OfferClass, at: float, needed_micro: int = 0, moved: Moved = NOTHING_MOVED
-    ) -> tuple[str, ...]:
-        """Ids of the policies that forbid a start, sorted; empty when it is allowed.
-
-        Args:
-            offer_class: Of :meth:`class_of`.
-            at: Instant of the start.
-            needed_micro: What the start needs in micro-dollars.
-            moved: What would leave other sites.
-        """
-        return self.answer(facts, offer_class, at, needed_micro, moved).forbids
-
-    def answer(
-        self, facts: Facts, offer_class: OfferClass, at: float, needed_micro: int = 0, moved: Moved = NOTHING_MOVED
-    ) -> Answer:
-        """As :meth:`forbidding`, with the policies that allow it."""
-        start = _Start(self, facts, moved, at, needed_micro)
-        tenant = self.tenant(facts.tenant)
-        limits = _limits(self.program, tenant)
-        context = tuple(_few(_CONTEXT[name](start), limits.get(name)) for name in _context_names(self.program))
-        return _remembered(self.text, tenant, offer_class, context)
-
-    def answer_in_full(
-        self, facts: Facts, site: Site, offer: Offer, at: float, needed_micro: int = 0, moved: Moved = NOTHING_MOVED
-    ) -> Answer:
-        """The answer from all attributes, without classes and without memory: what :meth:`answer` is held against."""
-        start = _Start(self, facts, moved, at, needed_micro)
-        tenant = self.tenant(facts.tenant)
-        bounded, limits = _offer_limits(self.program), _limits(self.program, tenant)
-        attributes = {name: _coarse(get(site, offer), name in bounded) for name, get in OFFER_ATTRIBUTES.items()}
-        context = {name: _coarse(get(start), name in limits) for name, get in _CONTEXT.items()}
-        burst = offer.purchase is not Purchase.OWNED
-        return _ask(self.program, tenant, burst, f"{site.name}/{offer.name}", site.name, attributes, context)
+        return reader_of(self.text).class_of(site, offer)
 
     def tenant(self, name: str) -> TenantRules:
         """What it knows of a tenant."""
@@ -252,27 +176,29 @@ def program_of(text: str) -> Program:
         InputError: ``BAD_POLICY``, also for an id that is built in.
     """
     program = parsed(BUILT_IN + text)
-    if any(rule.id == BURSTING_STOPPED for rule in program.rules[1:]):
-        raise InputError("BAD_POLICY", f"the id {BURSTING_STOPPED!r} is built in", "policy", "choose another id")
+    for rule in program.rules[1:]:
+        if rule.id in (BURSTING_STOPPED, DEFAULT_DENY):
+            raise InputError("BAD_POLICY", f"the id {rule.id!r} is built in", "policy", "choose another id")
     return program
 
 
-def _coarse(value: Any, exact: bool) -> Any:
+def coarse(value: Any, exact: bool) -> Any:
+    """The value itself; :func:`graded` when it is a number that is not to be exact."""
     number = isinstance(value, int) and not isinstance(value, bool)
     return graded(value) if number and not exact else value
 
 
-def _few(value: Any, limits: tuple[int, ...] | None) -> Any:
+def few(value: Any, limits: tuple[int, ...] | None) -> Any:
     """The value itself, or for a number one that stands for all that the text cannot tell from it."""
-    if limits is None:
-        return _coarse(value, exact=False)
-    return stepped(value, limits) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    return graded(value) if limits is None else stepped(value, limits)
 
 
 @lru_cache(maxsize=1024)
-def _limits(program: Program, tenant: TenantRules) -> dict[str, tuple[int, ...]]:
+def limits_of(program: Program, tenant: TenantRules) -> dict[str, tuple[int, ...]]:
     """What each attribute is held against, when that is all that the text does with it."""
-    known = _known(tenant)
+    known = known_of(tenant)
     limits: dict[str, set[int]] = {}
     for name, limit in program.limits:
         number = known.get(limit) if isinstance(limit, str) else limit
@@ -280,7 +206,7 @@ def _limits(program: Program, tenant: TenantRules) -> dict[str, tuple[int, ...]]
     return {name: tuple(sorted(found)) for name, found in limits.items() if name not in program.unbounded}
 
 
-def _known(tenant: TenantRules) -> dict[str, Any]:
+def known_of(tenant: TenantRules) -> dict[str, Any]:
     """Attributes of a ``Tenant`` in the Cedar schema."""
     known: dict[str, Any] = {"name": tenant.tenant}
     if tenant.burst_run_micro is not None:
@@ -290,62 +216,45 @@ def _known(tenant: TenantRules) -> dict[str, Any]:
     return known
 
 
-@lru_cache(maxsize=64)
-def _offer_limits(program: Program) -> dict[str, tuple[int, ...]]:
-    """As :func:`_limits`, for attributes that are held against numbers alone: classes know no tenant."""
-    varying = {name for name, limit in program.limits if isinstance(limit, str)}
-    limits = _limits(program, TenantRules(""))
-    return {name: found for name, found in limits.items() if name not in varying}
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads from an offer what a text mentions.
+
+    Attributes:
+        names: Mentioned attributes of offers, sorted.
+        limits: Of those that are held against numbers alone (not against a tenant's ceiling: classes know no tenant).
+        whole: Whether the offer itself matters, not only its attributes.
+        placed: Whether its site does.
+    """
+
+    names: tuple[str, ...]
+    limits: dict[str, tuple[int, ...]]
+    whole: bool
+    placed: bool
+
+    def class_of(self, site: Site, offer: Offer) -> OfferClass:
+        """Whether it is burst to, its name and its site where they matter, and the values of ``names``."""
+        return (
+            offer.purchase is not Purchase.OWNED,
+            f"{site.name}/{offer.name}" if self.whole else "",
+            site.name if self.placed else "",
+            *[few(OFFER_ATTRIBUTES[name](site, offer), self.limits.get(name)) for name in self.names],
+        )
 
 
 @lru_cache(maxsize=64)
-def _context_names(program: Program) -> tuple[str, ...]:
-    return tuple(sorted(program.attributes & CONTEXT_ATTRIBUTES))
-
-
-@lru_cache(maxsize=64)
-def _offer_names(program: Program) -> tuple[tuple[str, ...], bool, bool]:
-    """Mentioned attributes of offers, whether the offer itself matters, and whether its site does."""
-    whole = program.whole_resource or "Offer" in program.entity_types
-    return tuple(sorted(program.attributes & OFFER_ATTRIBUTES.keys())), whole, whole or "Site" in program.entity_types
-
-
-def _class_of(program: Program, site: Site, offer: Offer) -> OfferClass:
-    names, whole, placed = _offer_names(program)
-    limits = _offer_limits(program)
-    return (
-        offer.purchase is not Purchase.OWNED,
-        f"{site.name}/{offer.name}" if whole else "",
-        site.name if placed else "",
-        *(_few(OFFER_ATTRIBUTES[name](site, offer), limits.get(name)) for name in names),
-    )
-
-
-@lru_cache(maxsize=65_536)
-def _remembered(text: str, tenant: TenantRules, offer_class: OfferClass, context: tuple[Any, ...]) -> Answer:
+def reader_of(text: str) -> Reader:
+    """The reader of a text."""
     program = program_of(text)
-    burst, name, site, *values = offer_class
-    attributes = dict(zip(_offer_names(program)[0], values, strict=True))
-    return _ask(
-        program, tenant, burst, name, site, attributes, dict(zip(_context_names(program), context, strict=True))
+    varying = {name for name, limit in program.limits if isinstance(limit, str)}
+    limits = limits_of(program, TenantRules(""))
+    whole = program.whole_resource or "Offer" in program.entity_types
+    return Reader(
+        names=tuple(sorted(program.attributes & OFFER_ATTRIBUTES.keys())),
+        limits={name: found for name, found in limits.items() if name not in varying},
+        whole=whole,
+        placed=whole or "Site" in program.entity_types,
     )
-
-
-def _ask(
-    program: Program,
-    tenant: TenantRules,
-    burst: bool,
-    name: str,
-    site: str,
-    attributes: dict[str, Any],
-    context: dict[str, Any],
-) -> Answer:
-    entities = [
-        entity("Tenant", tenant.tenant, (("Group", group) for group in tenant.groups), _known(tenant)),
-        entity("Offer", name, [("Site", site)] if site else (), attributes),
-        entity("Action", "burst", [("Action", "place")]),
-    ]
-    return program.ask(("Tenant", tenant.tenant), "burst" if burst else "place", ("Offer", name), context, entities)
 
 
 def version_of(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from infra.core.budget import Balance
@@ -96,6 +97,7 @@ def percent(part: int, whole: int) -> int:
     return min(MOST_PERCENT, -(-100 * part // whole)) if whole else MOST_PERCENT if part else 0
 
 
+@lru_cache(maxsize=512)
 def _regions(country: str) -> tuple[str, ...]:
     return (country, *sorted(name for name, countries in GROUPS.items() if country in countries))
 

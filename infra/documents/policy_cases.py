@@ -17,6 +17,7 @@ from infra.core.errors import InputError
 from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
 from infra.core.policy import program_of
 from infra.core.policy_facts import Facts, Moved
+from infra.core.policy_question import Question
 from infra.core.policy_source import PolicySource
 from infra.core.pricing import Price
 from infra.core.units import instant, micro_from_usd
@@ -165,8 +166,8 @@ def _result(source: PolicySource, case: CaseDocument, where: str, place: str) ->
     at = DEFAULT_AT if case.at is None else instant(case.at)
     policy = policy_at(replace(source, bursting_stopped=case.bursting_stopped), at)
     site, offer = _offer(case, where, place)
-    answer = policy.answer(
-        _facts(case), policy.class_of(site, offer), at, micro_from_usd(case.cost_usd), _moved(case.moved)
+    answer = Question(policy, _facts(case)).answer(
+        policy.class_of(site, offer), at, micro_from_usd(case.cost_usd), _moved(case.moved)
     )
     verdict = Verdict.ALLOW if answer.allowed else Verdict.FORBID
     return CaseResult(case.name, case.expect, case.policies, verdict, answer.deciding)

@@ -8,6 +8,7 @@ from infra.core.policy_source import PolicySource
 from infra.core.workload import WorkloadRequest
 from infra.documents.codec import read_record
 from infra.documents.files import parse_json
+from infra.documents.policy_rules import without_rules
 
 
 def request_from_json(text: str | bytes, where: str = "request record") -> WorkloadRequest:
@@ -22,10 +23,15 @@ def request_from_json(text: str | bytes, where: str = "request record") -> Workl
 def snapshot_from_json(text: str | bytes, where: str = "snapshot record") -> Snapshot:
     """The snapshot of its canonical JSON: ``canonical(snapshot_from_json(text)) == text``.
 
+    Records from before policies were Cedar hold rules; they can be read and shown, with the rules as Cedar.
+
     Raises:
         InputError: with the dotted path of what is wrong.
     """
-    return read_record(Snapshot, parse_json(text, where), where)
+    tree = parse_json(text, where)
+    if isinstance(tree, dict) and "policy" in tree:
+        tree = without_rules(tree, where)
+    return read_record(Snapshot, tree, where)
 
 
 def decision_from_json(text: str | bytes, where: str = "decision record") -> Decision:

@@ -14,12 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event, text
 
 from infra.adapters.sql import Database, migrate, open_database
-from infra.adapters.sql.engine import make_engine, parse_url
+from infra.adapters.sql import schema as sql_schema
+from infra.adapters.sql.engine import Transactions, make_engine, parse_url
 from infra.adapters.sql.schema import VERSION_TABLE
 from infra.adapters.sql.tables import APPEND_ONLY, SCHEMA_VERSION, accounts, metadata
 from infra.core.errors import ConflictError, InputError, UnavailableError
@@ -56,6 +59,28 @@ def test_the_migrations_make_these_tables(database_url: str) -> None:
         assert compare_metadata(context, metadata) == []
         assert context.get_current_revision() == SCHEMA_VERSION
     engine.dispose()
+
+
+@pytest.mark.parametrize("kind", SQL)
+def test_a_database_of_the_first_schema_is_brought_up_to_date(kind: str, request, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}" if kind == "sqlite" else request.getfixturevalue("postgres").empty()
+    engine = make_engine(parse_url(url))
+    config = Config()
+    config.set_main_option("script_location", str(Path(sql_schema.__file__).parent / "migrations"))
+    with Transactions(engine).writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO accounts VALUES ('vision', '2026-11', 5, 0, 0)"))
+    engine.dispose()
+    with pytest.raises(UnavailableError) as caught:
+        open_database(url)
+    assert caught.value.code == "SCHEMA_OLDER"
+    assert migrate(url) == SCHEMA_VERSION
+    database = open_database(url)
+    assert database.ledger.balance("vision", PERIOD).limit_micro == 5
+    assert database.policies.current() is None
+    database.close()
 
 
 @on_both

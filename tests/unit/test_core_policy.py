@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from infra.core.cedar import DEFAULT_DENY, parsed, quoted
 from infra.core.errors import InputError
 from infra.core.inventory import Purchase, TrustZone
 from infra.core.policy import BURSTING_STOPPED, PERMIT_ALL, Policy, Span, TenantRules, Window
-from infra.core.policy_facts import OFFER_ATTRIBUTES, Facts, Moved, graded, percent, stepped
+from infra.core.policy_facts import Facts, Moved, graded, percent, stepped
+from infra.core.policy_question import Question
 from infra.core.pricing import Price
 from infra.core.workload import WorkKind
 from tests.policy_support import Rule, policy_of
@@ -28,8 +30,8 @@ def forbids(text: str, facts: Facts = FACTS, site=US, offer=US_OFFER, at: float 
     """What a policy of this text behind a permit of everything says, found in both ways."""
     needed, moved = more.pop("needed_micro", 0), more.pop("moved", Moved())
     policy = Policy("v", PERMIT_ALL + text, **more)
-    found = policy.answer(facts, policy.class_of(site, offer), at, needed, moved)
-    assert found == policy.answer_in_full(facts, site, offer, at, needed, moved)
+    found = Question(policy, facts).answer(policy.class_of(site, offer), at, needed, moved)
+    assert found == Question(policy, facts).answer_in_full(site, offer, at, needed, moved)
     return found.forbids
 
 
@@ -63,20 +65,20 @@ def test_a_rule_forbids_what_matches_all_of_its_fields(fields, forbidden):
     rule = Rule("r", **fields)
     assert rule.forbids(request(), US, US_OFFER) is forbidden
     policy = policy_of(rule)
-    found = policy.forbidding(FACTS, policy.class_of(US, US_OFFER), NOW_AT)
+    found = Question(policy, FACTS).forbidding(policy.class_of(US, US_OFFER), NOW_AT)
     assert found == (("r",) if forbidden else ())
 
 
 def test_all_ids_that_forbid_are_told_sorted():
     policy = policy_of(Rule("b"), Rule("x", sites=("nowhere",)), Rule("a"))
-    assert policy.forbidding(FACTS, policy.class_of(ONPREM, OWNED), NOW_AT) == ("a", "b")
+    assert Question(policy, FACTS).forbidding(policy.class_of(ONPREM, OWNED), NOW_AT) == ("a", "b")
 
 
 def test_a_rule_about_datasets_does_not_touch_a_run_without_data():
     rule = Rule("r", datasets=("digits",))
     policy = policy_of(rule)
     facts = Facts.of(request(datasets=()), (), BALANCE)
-    assert policy.forbidding(facts, policy.class_of(US, US_OFFER), NOW_AT) == ()
+    assert Question(policy, facts).forbidding(policy.class_of(US, US_OFFER), NOW_AT) == ()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_what_is_moved_is_seen():
 def test_without_a_permit_everything_is_forbidden():
     for text in ("", when("false")):
         policy = Policy("v", text)
-        answer = policy.answer(FACTS, policy.class_of(ONPREM, OWNED), NOW_AT)
+        answer = Question(policy, FACTS).answer(policy.class_of(ONPREM, OWNED), NOW_AT)
         assert (answer.allowed, answer.deciding) == (False, (DEFAULT_DENY,))
 
 
@@ -164,16 +166,17 @@ def test_a_forbid_that_cannot_be_evaluated_forbids():
     assert forbids(when("context.nothing")) == ("r",)
     permit = "permit (principal, action, resource) when { context.priority + 9223372036854775807 > 0 };"
     policy = Policy("v", permit)
-    assert policy.forbidding(FACTS, policy.class_of(ONPREM, OWNED), NOW_AT) == (DEFAULT_DENY,)
+    assert Question(policy, FACTS).forbidding(policy.class_of(ONPREM, OWNED), NOW_AT) == (DEFAULT_DENY,)
 
 
 def test_an_emergency_stop_needs_no_policy_and_leaves_what_is_owned():
     for text in (PERMIT_ALL, PERMIT_ALL + when("false")):
         policy = Policy("v", text, bursting_stopped=True)
-        assert policy.forbidding(FACTS, policy.class_of(US, US_OFFER), NOW_AT) == (BURSTING_STOPPED,)
-        assert policy.forbidding(FACTS, policy.class_of(ONPREM, OWNED), NOW_AT) == ()
-    with pytest.raises(InputError, match="built in"):
-        Policy("v", f'@id("{BURSTING_STOPPED}") permit (principal, action, resource);').program  # noqa: B018
+        assert Question(policy, FACTS).forbidding(policy.class_of(US, US_OFFER), NOW_AT) == (BURSTING_STOPPED,)
+        assert Question(policy, FACTS).forbidding(policy.class_of(ONPREM, OWNED), NOW_AT) == ()
+    for built_in in (BURSTING_STOPPED, DEFAULT_DENY):
+        with pytest.raises(InputError, match="built in"):
+            Policy("v", f'@id("{built_in}") permit (principal, action, resource);').program  # noqa: B018
 
 
 @pytest.mark.parametrize("text", ["permit (principal", "permit (principal == ?principal, action, resource);"])
@@ -209,10 +212,12 @@ def test_offers_that_differ_in_nothing_that_is_mentioned_are_one_class():
 def test_versions_with_one_name_are_not_mixed_up():
     for text, expected in ((PERMIT_ALL, ()), (PERMIT_ALL + when("true"), ("r",)), ("", (DEFAULT_DENY,))):
         policy = Policy("same name", text)
-        assert policy.forbidding(FACTS, policy.class_of(US, US_OFFER), NOW_AT) == expected
+        assert Question(policy, FACTS).forbidding(policy.class_of(US, US_OFFER), NOW_AT) == expected
     member = Policy("same name", when('principal in Group::"g"'), tenants=(TenantRules("vision", ("g",)),))
-    assert member.forbidding(FACTS, member.class_of(US, US_OFFER), NOW_AT) == ("r",)
-    assert replace(member, tenants=()).forbidding(FACTS, member.class_of(US, US_OFFER), NOW_AT) == (DEFAULT_DENY,)
+    assert Question(member, FACTS).forbidding(member.class_of(US, US_OFFER), NOW_AT) == ("r",)
+    assert Question(replace(member, tenants=()), FACTS).forbidding(member.class_of(US, US_OFFER), NOW_AT) == (
+        DEFAULT_DENY,
+    )
 
 
 def test_facts_are_those_of_the_request_and_its_data():
@@ -287,6 +292,34 @@ def test_classes_and_memory_change_no_answer(data):
     needed = data.draw(st.sampled_from((0, 20_000, 30_000, 33 * USD, 33 * USD + 1, 40 * USD, 90 * USD, 10**9)))
     moved = data.draw(st.sampled_from((Moved(), Moved(("digits",), 10**9, 50_000), Moved(("digits",), 10**9, 50_001))))
     at = data.draw(st.sampled_from((NOW_AT, NOW_AT + 100)))
-    remembered = policy.answer(FACTS, policy.class_of(site, offer), at, needed, moved)
-    assert remembered == policy.answer_in_full(FACTS, site, offer, at, needed, moved)
-    assert set(OFFER_ATTRIBUTES) >= {"purchase", "jurisdiction"}
+    remembered = Question(policy, FACTS).answer(policy.class_of(site, offer), at, needed, moved)
+    assert remembered == Question(policy, FACTS).answer_in_full(site, offer, at, needed, moved)
+
+
+@given(
+    st.sampled_from((0, 3, 10**6, 25 * 10**6)),
+    st.sampled_from((0, 1, 7 * 10**6)),
+    st.lists(st.integers(0, 30 * 10**6), min_size=2, max_size=2),
+    st.sampled_from((None, 0, 12_345, 5 * USD)),
+    st.lists(st.sampled_from(("context.cost_cents > 7", "context.cost_cents == 300", "context.budget_percent >= 33",
+                              "context.budget_percent == 100", "context.cost_cents > principal.burst_run_cents",
+                              "context.budget_percent < 1")), min_size=1, unique=True),
+)  # fmt: skip
+def test_needs_between_two_steps_get_the_same_answer(limit, committed, needs, ceiling, conditions):
+    text = "".join(when(condition).replace('"r"', f'"r{index}"') for index, condition in enumerate(conditions))
+    facts = replace(FACTS, limit_micro=limit, committed_micro=committed)
+    policy = Policy("v", PERMIT_ALL + text, tenants=(TenantRules("vision", (), ceiling),))
+    question = Question(policy, facts)
+    steps = question.money_steps()
+    offer_class = policy.class_of(US, US_OFFER)
+    places = [bisect_left(steps, need) for need in needs]
+    answers = [question.forbidding(offer_class, NOW_AT, need) for need in needs]
+    assert places[0] != places[1] or answers[0] == answers[1]
+    for step in steps:
+        below = [question.forbidding(offer_class, NOW_AT, need) for need in (step, max(0, step - 1))]
+        assert below[0] == below[1] or bisect_left(steps, step) != bisect_left(steps, max(0, step - 1))
+
+
+def test_money_that_is_calculated_with_has_no_steps():
+    assert Question(Policy("v", when("context.cost_cents * 2 > 7")), FACTS).money_steps() is None
+    assert Question(Policy("v"), FACTS).money_steps() == ()

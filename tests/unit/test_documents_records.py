@@ -132,3 +132,14 @@ def test_example_snapshot_is_valid() -> None:
         "cloud-us-east",
         "onprem-fra",
     ]
+
+
+def test_records_from_before_policies_were_cedar_can_be_read() -> None:
+    tree = plain(snapshot())
+    tree["policy"] = {
+        "version": "old",
+        "rules": [{"id": "no-us", "description": "x", "tenants": [], "jurisdictions": ["US"]}],
+        "valid_until_at": None,
+    }
+    read = snapshot_from_json(json.dumps(tree))
+    assert (read.policy.version, '@id("no-us")' in read.policy.text) == ("old", True)

@@ -250,8 +250,8 @@ def test_the_schema_knows_exactly_what_the_code_gives() -> None:
     """Each attribute that the code gives can be read by a policy that the schema accepts, and there is no other."""
     import re
 
-    from infra.core.policy import CONTEXT_ATTRIBUTES
     from infra.core.policy_facts import OFFER_ATTRIBUTES
+    from infra.core.policy_question import CONTEXT_ATTRIBUTES
 
     text = (POLICIES / "headrace.cedarschema").read_text()
 

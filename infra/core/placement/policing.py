@@ -19,7 +19,7 @@ def policy_reasons(
 ) -> list[Reason]:
     """The reason against a start at an instant that needs so much, if there is one."""
     policy = world.snapshot.policy
-    rules = policy.forbidding(world.facts, policy.class_of(site, offer), at, needed_micro, moved)
+    rules = world.question.forbidding(policy.class_of(site, offer), at, needed_micro, moved)
     return [forbidden_by(rules)] if rules else []
 
 

@@ -16,7 +16,5 @@ def forbidding_in_full(request: WorkloadRequest, snapshot: Snapshot, chosen: Can
     (assessment,) = assessments(world, {(chosen.site, chosen.offer)})
     plan = next(plan for plan in assessment.plans if plan.start_at == chosen.start_at)
     moved = view_site(world, assessment.site).moved
-    answer = snapshot.policy.answer_in_full(
-        world.facts, assessment.site, assessment.offer, plan.start_at, plan.needed_micro, moved
-    )
+    answer = world.question.answer_in_full(assessment.site, assessment.offer, plan.start_at, plan.needed_micro, moved)
     return answer.forbids

@@ -17,6 +17,7 @@ from infra.core.inventory import DatasetVersion, Site
 from infra.core.placement.market import market_of
 from infra.core.placement.snapshot import Health, OfferLoad, QueueEntry, Rate, SiteHealth, Snapshot
 from infra.core.policy_facts import Facts
+from infra.core.policy_question import Question
 from infra.core.recent import remembered
 from infra.core.units import iso, period_of
 from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest
@@ -37,7 +38,7 @@ class World:
         loads: What is in use, by (site, offer); an offer without an entry is free.
         queue: Starts that are kept for others, by (site, offer).
         down: Why a site is down, by its name.
-        facts: What the policy may see of the request.
+        question: What the policy is asked about the request.
     """
 
     request: WorkloadRequest
@@ -50,7 +51,7 @@ class World:
     loads: dict[tuple[str, str], OfferLoad]
     queue: dict[tuple[str, str], tuple[QueueEntry, ...]]
     down: dict[str, str]
-    facts: Facts
+    question: Question
 
     @property
     def now_at(self) -> float:
@@ -80,7 +81,7 @@ class World:
             loads=_loads(snapshot.loads).by_key,
             queue=_queue(snapshot.queue),
             down={entry.site: entry.detail for entry in snapshot.health if entry.health is Health.DOWN},
-            facts=Facts.of(request, datasets, balance),
+            question=Question(snapshot.policy, Facts.of(request, datasets, balance)),
         )
 
 
