@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,8 +16,9 @@ from infra.core.placement.uncertainty import (
     Spread,
     between,
     place_of,
-    probability_below,
+    probability_in,
     ratios,
+    segment,
     widened,
 )
 from infra.core.units import SECONDS_PER_HOUR
@@ -97,13 +99,15 @@ class Durations:
 
     def at_level(self, level: int) -> float:
         """The quantile at ``LEVELS[level]``: the total, and the parts' excesses as sides of a right angle."""
+        boot_s, transfer_s, compute_s = self.boot_s, self.transfer_s, self.compute_s
+        total_s = boot_s + transfer_s + compute_s + self.rework_s
         excess_s = math.hypot(
-            self.boot_s * (self.boot_ratios[level] - 1.0),
-            self.transfer_s * (self.transfer_ratios[level] - 1.0),
-            self.compute_s * (self.compute_ratios[level] - 1.0),
-            self._rework_excess(level),
+            boot_s * (self.boot_ratios[level] - 1.0),
+            transfer_s * (self.transfer_ratios[level] - 1.0),
+            compute_s * (self.compute_ratios[level] - 1.0),
+            self._rework_excess(level) if self.rework_deviation_s else 0.0,
         )
-        return self.total_s + excess_s if level > MEDIAN else self.total_s - excess_s
+        return total_s + excess_s if level > MEDIAN else total_s - excess_s
 
     def quantiles(self) -> tuple[float, ...]:
         """Seconds at each of ``LEVELS``."""
@@ -111,7 +115,9 @@ class Durations:
 
     def probability_within(self, seconds: float) -> float:
         """The probability that the run takes no longer."""
-        return probability_below(self.quantiles(), seconds)
+        index = bisect_right(range(len(LEVELS)), seconds, key=self.at_level) - 1
+        lower = segment(index)
+        return probability_in(index, self.at_level(lower), self.at_level(lower + 1), seconds)
 
     def parts_at(self, probability: float) -> tuple[float, float, float, float]:
         """Boot, transfer, compute and rework, each at its own quantile; together they are rarer than that."""

@@ -19,7 +19,7 @@ from infra.core.inventory import Offer, Pool, Site
 from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
 from infra.core.placement.decision import Candidate, CostParts, Reason, ReasonCode, TimeParts
 from infra.core.placement.estimate import BOOT_SPREAD, LONGEST_RUN_S, Durations, estimate, rate_for
-from infra.core.placement.uncertainty import HIGH
+from infra.core.placement.uncertainty import HIGH, LEVELS
 from infra.core.placement.world import OVERDUE_GRACE_S, World
 from infra.core.pricing import Price
 from infra.core.workload import Fallback
@@ -278,16 +278,22 @@ def _uncertainty(world: World, assessment: Assessment, plan: Plan) -> dict[str, 
     """What a candidate says about how sure its plan's figures are."""
     durations, offer, probability = assessment.durations, assessment.offer, world.request.deadline_probability
     assert durations is not None, "a plan is made from durations"
-    p90_s = durations.at_level(HIGH)
+    usual = probability == LEVELS[HIGH]  # then the required quantile is the one that is wanted anyway
+    p90_s = 0.0 if usual else durations.at_level(HIGH)
     boot_s, transfer_s, compute_s, rework_s = durations.parts_at(probability)
-    machine = (offer.price or _FREE).cost(plan.start_at, p90_s, world.request.resources.devices)
     return {
-        "finish_p90_at": plan.start_at + p90_s,
+        "finish_p90_at": plan.finish_high_at if usual else plan.start_at + p90_s,
         "deadline_probability": _in_time(world, durations, plan.start_at, plan.finish_high_at),
         "time_high": TimeParts(plan.time.wait_s, boot_s, transfer_s, compute_s, rework_s),
-        "cost_p90_micro": machine + plan.cost.egress_micro,
+        "cost_p90_micro": plan.cost_high_micro if usual else _cost_of(world, offer, plan, p90_s),
         "cost_high_micro": plan.cost_high_micro,
     }
+
+
+def _cost_of(world: World, offer: Offer, plan: Plan, seconds: float) -> int:
+    """What a plan costs when it lasts so long."""
+    price = offer.price or _FREE
+    return price.cost(plan.start_at, seconds, world.request.resources.devices) + plan.cost.egress_micro
 
 
 def _cap(world: World, needed_micro: int) -> int:
