@@ -73,9 +73,10 @@ class Durations:
 
     Attributes:
         boot_s, transfer_s, compute_s: Medians.
+        handover_s: Median of the time before the site asks for machines, which are not paid yet.
         rework_s: Expected value: most runs see no interruption at all, so the median would say nothing.
         rework_deviation_s: Standard deviation of the rework.
-        boot_ratios, transfer_ratios, compute_ratios: Quantiles at ``LEVELS`` as multiples of the median.
+        boot_ratios, transfer_ratios, compute_ratios, handover_ratios: Quantiles at ``LEVELS`` as multiples of the median.
     """
 
     boot_s: float
@@ -86,10 +87,17 @@ class Durations:
     boot_ratios: tuple[float, ...]
     transfer_ratios: tuple[float, ...]
     compute_ratios: tuple[float, ...]
+    handover_s: float = 0.0
+    handover_ratios: tuple[float, ...] = ratios(0.0)
+
+    @property
+    def machine_s(self) -> float:
+        """Seconds for which machines are expected to be paid."""
+        return self.boot_s + self.transfer_s + self.compute_s + self.rework_s
 
     @property
     def total_s(self) -> float:
-        return self.boot_s + self.transfer_s + self.compute_s + self.rework_s
+        return self.machine_s + self.handover_s
 
     def at(self, probability: float) -> float:
         """Seconds that are not exceeded with this probability; the total at one half."""
@@ -100,12 +108,13 @@ class Durations:
     def at_level(self, level: int) -> float:
         """The quantile at ``LEVELS[level]``: the total, and the parts' excesses as sides of a right angle."""
         boot_s, transfer_s, compute_s = self.boot_s, self.transfer_s, self.compute_s
-        total_s = boot_s + transfer_s + compute_s + self.rework_s
+        total_s = boot_s + transfer_s + compute_s + self.rework_s + self.handover_s
         excess_s = math.hypot(
             boot_s * (self.boot_ratios[level] - 1.0),
             transfer_s * (self.transfer_ratios[level] - 1.0),
             compute_s * (self.compute_ratios[level] - 1.0),
             self._rework_excess(level) if self.rework_deviation_s else 0.0,
+            self.handover_s * (self.handover_ratios[level] - 1.0) if self.handover_s else 0.0,
         )
         return total_s + excess_s if level > MEDIAN else total_s - excess_s
 
@@ -119,18 +128,18 @@ class Durations:
         lower = segment(index)
         return probability_in(index, self.at_level(lower), self.at_level(lower + 1), seconds)
 
-    def parts_at(self, probability: float) -> tuple[float, float, float, float]:
-        """Boot, transfer, compute and rework, each at its own quantile; together they are rarer than that."""
+    def parts_at(self, probability: float) -> tuple[float, float, float, float, float]:
+        """Hand-over, boot, transfer, compute and rework, each at its own quantile; together they are rarer than that."""
         lower, share = place_of(probability)
         upper = min(lower + 1, len(LEVELS) - 1)
-        medians = (self.boot_s, self.transfer_s, self.compute_s)
-        spreads = (self.boot_ratios, self.transfer_ratios, self.compute_ratios)
-        boot_s, transfer_s, compute_s = (
+        medians = (self.handover_s, self.boot_s, self.transfer_s, self.compute_s)
+        spreads = (self.handover_ratios, self.boot_ratios, self.transfer_ratios, self.compute_ratios)
+        handover_s, boot_s, transfer_s, compute_s = (
             median_s * between(found[lower], found[upper], share)
             for median_s, found in zip(medians, spreads, strict=True)
         )
         low_s, high_s = self.rework_s + self._rework_excess(lower), self.rework_s + self._rework_excess(upper)
-        return boot_s, transfer_s, compute_s, between(low_s, high_s, share)
+        return handover_s, boot_s, transfer_s, compute_s, between(low_s, high_s, share)
 
     def _rework_excess(self, level: int) -> float:
         return max(-self.rework_s, self.rework_deviation_s * _REWORK_STEPS[level])
@@ -143,6 +152,8 @@ def estimate(
     boot_s: float,
     transfer_s: float,
     boot_spread: Spread = BOOT_SPREAD,
+    handover_s: float = 0.0,
+    handover_spread: Spread = 0.0,
 ) -> Durations | None:
     """Durations by part, or ``None`` when no rate fits or the run might take more than ``LONGEST_RUN_S``.
 
@@ -171,6 +182,8 @@ def estimate(
         boot_ratios=ratios(boot_spread),
         transfer_ratios=ratios(TRANSFER_SPREAD),
         compute_ratios=ratios(spread_at(rate, request.units / gain)),
+        handover_s=handover_s,
+        handover_ratios=ratios(handover_spread),
     )
     return durations if durations.at(request.deadline_probability) <= LONGEST_RUN_S else None
 

@@ -93,7 +93,8 @@ def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -
     load = world.loads.get((site.name, offer.name))
     boot_s = load.boot_s if load and load.boot_s is not None else offer.boot_s
     boot_spread = load.boot_spread if load and load.boot_spread is not None else BOOT_SPREAD
-    durations = estimate(world.request, offer, world.rates, boot_s, view.transfer_s, boot_spread)
+    handover = (load.handover_s, load.handover_spread) if load else (0.0, 0.0)
+    durations = estimate(world.request, offer, world.rates, boot_s, view.transfer_s, boot_spread, *handover)
     if durations is None:
         fixed.append(
             reason(
@@ -153,8 +154,8 @@ def _plan(
     ready_s = durations.boot_s + durations.transfer_s + durations.compute_s
     booted = price.cost(start_at, durations.boot_s, devices) if durations.boot_s else 0
     computed = max(booted, price.cost(start_at, ready_s, devices))
-    reworked = max(computed, price.cost(start_at, durations.total_s, devices)) if durations.rework_s else computed
-    high = max(reworked, price.cost(start_at, high_s, devices))
+    reworked = max(computed, price.cost(start_at, durations.machine_s, devices)) if durations.rework_s else computed
+    high = max(reworked, price.cost(start_at, high_s - durations.handover_s, devices))
     cost = CostParts(
         compute_micro=computed - booted,
         boot_micro=booted,
@@ -174,6 +175,7 @@ def _plan(
             transfer_s=durations.transfer_s,
             compute_s=durations.compute_s,
             rework_s=durations.rework_s,
+            handover_s=durations.handover_s,
         ),
         cost=cost,
         needed_micro=needed_micro,
@@ -280,12 +282,12 @@ def _uncertainty(world: World, assessment: Assessment, plan: Plan) -> dict[str, 
     assert durations is not None, "a plan is made from durations"
     usual = probability == LEVELS[HIGH]  # then the required quantile is the one that is wanted anyway
     p90_s = 0.0 if usual else durations.at_level(HIGH)
-    boot_s, transfer_s, compute_s, rework_s = durations.parts_at(probability)
+    handover_s, boot_s, transfer_s, compute_s, rework_s = durations.parts_at(probability)
     return {
         "finish_p90_at": plan.finish_high_at if usual else plan.start_at + p90_s,
         "deadline_probability": _in_time(world, durations, plan.start_at, plan.finish_high_at),
-        "time_high": TimeParts(plan.time.wait_s, boot_s, transfer_s, compute_s, rework_s),
-        "cost_p90_micro": plan.cost_high_micro if usual else _cost_of(world, offer, plan, p90_s),
+        "time_high": TimeParts(plan.time.wait_s, boot_s, transfer_s, compute_s, rework_s, handover_s),
+        "cost_p90_micro": plan.cost_high_micro if usual else _cost_of(world, offer, plan, p90_s - durations.handover_s),
         "cost_high_micro": plan.cost_high_micro,
     }
 
