@@ -57,6 +57,8 @@ BOOT_SPREAD = 0.5
 TRANSFER_SPREAD = 0.5
 """Spread of a transfer. What a link gives besides other traffic is not measured apart from the work."""
 
+_BELOW = range(len(LEVELS) - 1)
+
 _NOISE_DOUBLINGS = 4.0
 """So far from the usual size the noise of a size is followed, and no farther."""
 
@@ -124,13 +126,22 @@ class Durations:
 
     def probability_within(self, seconds: float) -> float:
         """The probability that the run takes no longer."""
-        index = bisect_right(range(len(LEVELS)), seconds, key=self.at_level) - 1
+        last = len(LEVELS) - 1
+        index = last if seconds >= self.at_level(last) else bisect_right(_BELOW, seconds, key=self.at_level) - 1
         lower = segment(index)
         return probability_in(index, self.at_level(lower), self.at_level(lower + 1), seconds)
 
     def parts_at(self, probability: float) -> tuple[float, float, float, float, float]:
         """Hand-over, boot, transfer, compute and rework, each at its own quantile; together they are rarer than that."""
         lower, share = place_of(probability)
+        if share == 0.0:
+            return (
+                self.handover_s * self.handover_ratios[lower],
+                self.boot_s * self.boot_ratios[lower],
+                self.transfer_s * self.transfer_ratios[lower],
+                self.compute_s * self.compute_ratios[lower],
+                self.rework_s + self._rework_excess(lower),
+            )
         upper = min(lower + 1, len(LEVELS) - 1)
         medians = (self.handover_s, self.boot_s, self.transfer_s, self.compute_s)
         spreads = (self.handover_ratios, self.boot_ratios, self.transfer_ratios, self.compute_ratios)
