@@ -255,7 +255,7 @@ class History(Protocol):
         """Idempotent for its (run, attempt)."""
 
     def observations(self, limit_per_kind: int = 200) -> tuple[Observation, ...]:
-        """Newest first."""
+        """Newest first, with the instant at which the attempt was placed where the attempt is known."""
 
 
 class PolicyChange(StrEnum):

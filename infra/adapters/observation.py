@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from infra.core.inventory import Site
-from infra.core.placement.learning import Observation, learn_boots, learn_rates
+from infra.core.placement.learning import Observation, learn_boots, learn_handovers, learn_rates
 from infra.core.placement.snapshot import OfferLoad, Rate, Release, SiteHealth, Snapshot
 from infra.core.policy import Policy
 from infra.core.units import period_of
@@ -28,14 +28,17 @@ def loads_of(attempts: tuple[AttemptRecord, ...], now_at: float) -> tuple[OfferL
     )
 
 
-def with_boots(
+def with_measured(
     loads: tuple[OfferLoad, ...], observations: tuple[Observation, ...], sites: tuple[Site, ...]
 ) -> tuple[OfferLoad, ...]:
-    """The loads with the boot times that past runs of each offer showed, in the order of (site, offer)."""
+    """The loads with the boots and hand-overs that past runs of each offer showed, in the order of (site, offer)."""
     expected = {(site.name, offer.name): offer.boot_s for site in sites for pool in site.pools for offer in pool.offers}
     by_offer = {(load.site, load.offer): load for load in loads}
     for key, (boot_s, spread) in learn_boots(observations, expected).items():
         by_offer[key] = replace(by_offer.get(key, OfferLoad(*key)), boot_s=boot_s, boot_spread=spread)
+    for key, (handover_s, spread) in learn_handovers(observations).items():
+        if key in expected:
+            by_offer[key] = replace(by_offer[key], handover_s=handover_s, handover_spread=spread)
     return tuple(load for _, load in sorted(by_offer.items()))
 
 
@@ -78,7 +81,7 @@ def take_snapshot(
         datasets=tuple(versions),
         balances=balances,
         rates=learn_rates(observations, priors),
-        loads=with_boots(loads_of(holding, now_at), observations, sites),
+        loads=with_measured(loads_of(holding, now_at), observations, sites),
         health=healths,
         queue=queue,
     )

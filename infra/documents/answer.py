@@ -48,6 +48,7 @@ class TimeAnswer(Document):
     """Expected seconds by part, from now to the finish."""
 
     wait_s: float = Field(description="Until devices are free or the price is right.")
+    handover_s: float = Field(description="From the decision until the site asks for machines.")
     boot_s: float = Field(description="Start of machines.")
     transfer_s: float = Field(description="Moving data.")
     compute_s: float = Field(description="The work itself.")

@@ -112,6 +112,7 @@ def _cost(cost: CostParts) -> answer.CostAnswer:
 def _time(time: TimeParts) -> answer.TimeAnswer:
     return answer.TimeAnswer(
         wait_s=time.wait_s,
+        handover_s=time.handover_s,
         boot_s=time.boot_s,
         transfer_s=time.transfer_s,
         compute_s=time.compute_s,

@@ -23,7 +23,7 @@ from infra.render.prose import (
 _COLUMNS = ("Site / offer", "Verdict", "Why not", "Cost", "At most", "Start", "Finish", "Surely by", "In time")
 """Codes only under "Why not": Prefect's UI never wraps a cell, and a sentence would push the costs out of sight."""
 _PARTS = ("Site / offer", "Compute", "Boot", "Egress", "Rework", "All", "Nine of ten")
-_TIMES = ("Site / offer", "Wait", "Boot", "Transfer", "Compute", "Rework", "All")
+_TIMES = ("Site / offer", "Wait", "Hand-over", "Boot", "Transfer", "Compute", "Rework", "All")
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
@@ -121,6 +121,7 @@ def _times(candidate: Candidate) -> list[str]:
         span(part_s) + (f" ≤ {span(high_s)}" if high_s > part_s else "")
         for part_s, high_s in (
             (likely.wait_s, high.wait_s),
+            (likely.handover_s, high.handover_s),
             (likely.boot_s, high.boot_s),
             (likely.transfer_s, high.transfer_s),
             (likely.compute_s, high.compute_s),

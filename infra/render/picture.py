@@ -138,7 +138,7 @@ def _cost_bar(candidate: Candidate, y: float, highest_micro: int, opacity: float
 def _time_bar(candidate: Candidate, y: float, now_at: float, longest_s: float, opacity: float) -> list[str]:
     time, x, body = candidate.time, float(_TIME_X), []
     for name, seconds in (
-        ("wait", time.wait_s),
+        ("wait", time.wait_s + time.handover_s),
         ("boot", time.boot_s),
         ("egress / transfer", time.transfer_s),
         ("compute", time.compute_s),

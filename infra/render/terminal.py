@@ -81,6 +81,7 @@ def _time_text(chosen: Candidate, request: WorkloadRequest) -> str:
     likely, high = chosen.time, chosen.time_high
     named = (
         ("wait", likely.wait_s, high.wait_s),
+        ("hand-over", likely.handover_s, high.handover_s),
         ("boot", likely.boot_s, high.boot_s),
         ("transfer", likely.transfer_s, high.transfer_s),
         ("compute", likely.compute_s, high.compute_s),

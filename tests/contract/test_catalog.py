@@ -10,7 +10,7 @@ from infra.core.errors import ConflictError, InputError
 from infra.core.inventory import DatasetVersion, TrustZone
 from infra.core.workload import WorkKind
 from infra.ports import Catalog, CatalogEntry, ControlStore
-from tests.contract.examples import DIGITS, observation
+from tests.contract.examples import DIGITS, attempt_record, observation, run_record
 from tests.databases import ALL, NOW
 
 pytestmark = pytest.mark.parametrize("database", ALL, indirect=True)
@@ -111,6 +111,14 @@ def test_history_keeps_each_attempt_once(database: ControlStore) -> None:
     database.history.add(past)
     database.history.add(replace(past, run_s=99.0))
     assert database.history.observations() == (past,)
+
+
+def test_history_tells_when_the_attempt_was_placed(database: ControlStore) -> None:
+    database.runs.open_run(run_record())
+    attempt = database.runs.claim_attempt(attempt_record(), capacity=8)
+    database.history.add(observation())
+    (seen,) = database.history.observations()
+    assert seen.placed_at == attempt.started_at
 
 
 def test_history_gives_the_newest_of_each_kind(database: ControlStore) -> None:

@@ -114,7 +114,7 @@ def _starts(
     seconds = _seconds(request, snapshot, site, offer, moved)
     if seconds is None:
         return []
-    expected, high = seconds
+    expected, high, handover = seconds
     load = next((x for x in snapshot.loads if (x.site, x.offer) == (site.name, offer.name)), None)
     busy = [(r.at, r.devices) for r in load.releases] if load else []
     now, needed = snapshot.now_at, request.resources.devices
@@ -152,7 +152,7 @@ def _starts(
         starts = [s for s in starts if s == earliest or (earliest < s <= now + 48 * 3600 and free_from(s))]
     egress = sum(math.ceil(Fraction(d.bytes * s.egress_micro_per_gb, 10**9)) for d, s in moved)
     return [
-        _verdict(request, snapshot, site, offer, Fraction(s), expected, high, egress)
+        _verdict(request, snapshot, site, offer, Fraction(s), expected, high, handover, egress)
         for s in starts
         if _policy_allows(request, snapshot, site, offer, s)
     ]
@@ -169,8 +169,8 @@ def _policy_allows(request: WorkloadRequest, snapshot: Snapshot, site: Site, off
 
 def _seconds(
     request: WorkloadRequest, snapshot: Snapshot, site: Site, offer: Offer, moved: list[tuple[DatasetVersion, Site]]
-) -> tuple[Fraction, Fraction] | None:
-    """Expected and high seconds from the start to the finish."""
+) -> tuple[Fraction, Fraction, Fraction] | None:
+    """Expected and high seconds from the start to the finish, and how many of them are not paid."""
     own = [r for r in snapshot.rates if r.kind == request.kind and r.device == offer.device]
     reference = [r for r in snapshot.rates if r.kind == request.kind and r.device == ""]
     if not own and not reference:
@@ -195,16 +195,18 @@ def _seconds(
             return None
         rework = Fraction((math.exp(exponent) - 1) * (1 / per_s + float(boot))) - work
     rework = max(Fraction(0), rework)
-    total = boot + work + rework
+    handover = Fraction(load.handover_s if load else 0)
+    total = handover + boot + work + rework
     transfer = work - Fraction(rate.fixed_s) - Fraction(request.units) * per_unit
     sides = [
+        float(handover) * (_ratio(load.handover_spread if load else 0.0, request) - 1),
         float(boot) * (_ratio(load.boot_spread if load and load.boot_spread is not None else 0.5, request) - 1),
         float(transfer) * (_ratio(0.5, request) - 1),
         float(work - transfer) * (_ratio(rate.spread, request) - 1),
         _rework_excess(request, per_s, float(work), float(boot)) if per_s else 0.0,
     ]
     high = total + Fraction(math.sqrt(sum(side * side for side in sides)))
-    return (total, high) if high <= 366 * 86400 else None
+    return (total, high, handover) if high <= 366 * 86400 else None
 
 
 _KNOTS = {0.75: 4, 0.9: 5, 0.95: 6, 0.99: 7}
@@ -269,10 +271,11 @@ def _verdict(
     start: Fraction,
     expected: Fraction,
     high: Fraction,
+    handover: Fraction,
     egress: int,
 ) -> Verdict:
     n = request.resources.devices
-    cap = _money(offer, start, high, n) * Fraction(110, 100) + egress
+    cap = _money(offer, start, high - handover, n) * Fraction(110, 100) + egress
     period_balance = next(b for b in snapshot.balances if b.tenant == request.tenant)
     money = period_balance.limit_micro - period_balance.settled_micro - period_balance.reserved_micro
     if request.budget_micro is not None:
@@ -287,5 +290,5 @@ def _verdict(
     elif money_fits and slack_time >= TIME_BAND:
         possible = True
     wait = Fraction(request.wait_micro_per_hour or 0) * (start - Fraction(snapshot.now_at)) / 3600
-    weight = _money(offer, start, expected, n) + egress + wait
+    weight = _money(offer, start, expected - handover, n) + egress + wait
     return Verdict(site.name, offer.name, start, start + expected, weight, possible)

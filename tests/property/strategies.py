@@ -178,7 +178,8 @@ def loads(draw: st.DrawFn, drawn_sites: tuple[Site, ...]) -> tuple[OfferLoad, ..
                         )
                     )
                     boot_s = draw(st.sampled_from((None, 12.5)))
-                    found.append(OfferLoad(site.name, offer.name, tuple(releases), boot_s))
+                    measured = draw(mostly((), (None, 3.5, 1.0), (0.2, 2.0, 0.4)))
+                    found.append(OfferLoad(site.name, offer.name, tuple(releases), boot_s, *measured))
     return tuple(found)
 
 

@@ -148,7 +148,7 @@ def test_markdown_has_one_row_per_candidate(story: Story) -> None:
     for part, columns, lines in (
         (table, 9, len(decision.candidates)),
         (costs, 7, planned),
-        (times, 7, planned),
+        (times, 8, planned),
     ):
         rows = [line for line in part.splitlines() if line.startswith("|")]
         assert len(rows) == 2 + lines

@@ -90,7 +90,8 @@ class MemoryHistory:
             for observation in sorted(state.observations.values(), key=lambda past: past.at)[::-1]:
                 seen[observation.kind] += 1
                 if seen[observation.kind] <= limit_per_kind:
-                    kept.append(observation)
+                    attempt = state.attempts.get((observation.run_id, observation.attempt))
+                    kept.append(replace(observation, placed_at=attempt.started_at if attempt else None))
             return tuple(kept)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from infra.adapters import control_rules as rules
 from infra.adapters.sql.engine import Transactions, next_number
 from infra.adapters.sql.rows import catalog_entry_of, json_text, observation_of, version_row
-from infra.adapters.sql.tables import arrivals, dataset_versions, observations
+from infra.adapters.sql.tables import arrivals, attempts, dataset_versions, observations
 from infra.core.inventory import DatasetVersion
 from infra.ports import CatalogEntry, Clock, Observation
 
@@ -109,13 +109,16 @@ class SqlHistory:
         with self._transactions.writing() as connection:
             if connection.execute(same).one_or_none() is None:
                 row = {**asdict(observation), "kind": observation.kind.value}
+                del row["placed_at"]  # the attempt knows it
                 position = next_number(connection, observations.c.position)
                 connection.execute(insert(observations).values({**row, "position": position}))
 
     def observations(self, limit_per_kind: int = 200) -> tuple[Observation, ...]:
         newest_first = (observations.c.at.desc(), observations.c.position.desc())
         rank = func.row_number().over(partition_by=observations.c.kind, order_by=newest_first).label("rank_in_kind")
-        ranked = select(observations, rank).subquery()
+        placed = attempts.c.started_at.label("placed_at")
+        same = and_(attempts.c.run_id == observations.c.run_id, attempts.c.attempt == observations.c.attempt)
+        ranked = select(observations, placed, rank).outerjoin(attempts, same).subquery()
         query = select(ranked).where(ranked.c.rank_in_kind <= limit_per_kind)
         with self._transactions.reading() as connection:
             rows = connection.execute(query.order_by(ranked.c.at.desc(), ranked.c.position.desc())).all()

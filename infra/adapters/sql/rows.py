@@ -210,4 +210,5 @@ def observation_of(row: Row[Any]) -> Observation:
         run_s=row.run_s,
         boot_s=row.boot_s,
         at=row.at,
+        placed_at=row.placed_at,
     )

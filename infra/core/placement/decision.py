@@ -69,10 +69,11 @@ class TimeParts:
     transfer_s: float = 0.0
     compute_s: float = 0.0
     rework_s: float = 0.0
+    handover_s: float = 0.0
 
     @property
     def total_s(self) -> float:
-        return self.wait_s + self.boot_s + self.transfer_s + self.compute_s + self.rework_s
+        return self.wait_s + self.handover_s + self.boot_s + self.transfer_s + self.compute_s + self.rework_s
 
 
 @dataclass(frozen=True, slots=True)

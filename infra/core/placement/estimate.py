@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,8 +16,9 @@ from infra.core.placement.uncertainty import (
     Spread,
     between,
     place_of,
-    probability_below,
+    probability_in,
     ratios,
+    segment,
     widened,
 )
 from infra.core.units import SECONDS_PER_HOUR
@@ -55,6 +57,8 @@ BOOT_SPREAD = 0.5
 TRANSFER_SPREAD = 0.5
 """Spread of a transfer. What a link gives besides other traffic is not measured apart from the work."""
 
+_BELOW = range(len(LEVELS) - 1)
+
 _NOISE_DOUBLINGS = 4.0
 """So far from the usual size the noise of a size is followed, and no farther."""
 
@@ -71,9 +75,10 @@ class Durations:
 
     Attributes:
         boot_s, transfer_s, compute_s: Medians.
+        handover_s: Median of the time before the site asks for machines, which are not paid yet.
         rework_s: Expected value: most runs see no interruption at all, so the median would say nothing.
         rework_deviation_s: Standard deviation of the rework.
-        boot_ratios, transfer_ratios, compute_ratios: Quantiles at ``LEVELS`` as multiples of the median.
+        boot_ratios, transfer_ratios, compute_ratios, handover_ratios: Quantiles at ``LEVELS`` as multiples of the median.
     """
 
     boot_s: float
@@ -84,10 +89,17 @@ class Durations:
     boot_ratios: tuple[float, ...]
     transfer_ratios: tuple[float, ...]
     compute_ratios: tuple[float, ...]
+    handover_s: float = 0.0
+    handover_ratios: tuple[float, ...] = ratios(0.0)
+
+    @property
+    def machine_s(self) -> float:
+        """Seconds for which machines are expected to be paid."""
+        return self.boot_s + self.transfer_s + self.compute_s + self.rework_s
 
     @property
     def total_s(self) -> float:
-        return self.boot_s + self.transfer_s + self.compute_s + self.rework_s
+        return self.machine_s + self.handover_s
 
     def at(self, probability: float) -> float:
         """Seconds that are not exceeded with this probability; the total at one half."""
@@ -97,13 +109,16 @@ class Durations:
 
     def at_level(self, level: int) -> float:
         """The quantile at ``LEVELS[level]``: the total, and the parts' excesses as sides of a right angle."""
+        boot_s, transfer_s, compute_s = self.boot_s, self.transfer_s, self.compute_s
+        total_s = boot_s + transfer_s + compute_s + self.rework_s + self.handover_s
         excess_s = math.hypot(
-            self.boot_s * (self.boot_ratios[level] - 1.0),
-            self.transfer_s * (self.transfer_ratios[level] - 1.0),
-            self.compute_s * (self.compute_ratios[level] - 1.0),
-            self._rework_excess(level),
+            boot_s * (self.boot_ratios[level] - 1.0),
+            transfer_s * (self.transfer_ratios[level] - 1.0),
+            compute_s * (self.compute_ratios[level] - 1.0),
+            self._rework_excess(level) if self.rework_deviation_s else 0.0,
+            self.handover_s * (self.handover_ratios[level] - 1.0) if self.handover_s else 0.0,
         )
-        return self.total_s + excess_s if level > MEDIAN else self.total_s - excess_s
+        return total_s + excess_s if level > MEDIAN else total_s - excess_s
 
     def quantiles(self) -> tuple[float, ...]:
         """Seconds at each of ``LEVELS``."""
@@ -111,20 +126,31 @@ class Durations:
 
     def probability_within(self, seconds: float) -> float:
         """The probability that the run takes no longer."""
-        return probability_below(self.quantiles(), seconds)
+        last = len(LEVELS) - 1
+        index = last if seconds >= self.at_level(last) else bisect_right(_BELOW, seconds, key=self.at_level) - 1
+        lower = segment(index)
+        return probability_in(index, self.at_level(lower), self.at_level(lower + 1), seconds)
 
-    def parts_at(self, probability: float) -> tuple[float, float, float, float]:
-        """Boot, transfer, compute and rework, each at its own quantile; together they are rarer than that."""
+    def parts_at(self, probability: float) -> tuple[float, float, float, float, float]:
+        """Hand-over, boot, transfer, compute and rework, each at its own quantile; together they are rarer than that."""
         lower, share = place_of(probability)
+        if share == 0.0:
+            return (
+                self.handover_s * self.handover_ratios[lower],
+                self.boot_s * self.boot_ratios[lower],
+                self.transfer_s * self.transfer_ratios[lower],
+                self.compute_s * self.compute_ratios[lower],
+                self.rework_s + self._rework_excess(lower),
+            )
         upper = min(lower + 1, len(LEVELS) - 1)
-        medians = (self.boot_s, self.transfer_s, self.compute_s)
-        spreads = (self.boot_ratios, self.transfer_ratios, self.compute_ratios)
-        boot_s, transfer_s, compute_s = (
+        medians = (self.handover_s, self.boot_s, self.transfer_s, self.compute_s)
+        spreads = (self.handover_ratios, self.boot_ratios, self.transfer_ratios, self.compute_ratios)
+        handover_s, boot_s, transfer_s, compute_s = (
             median_s * between(found[lower], found[upper], share)
             for median_s, found in zip(medians, spreads, strict=True)
         )
         low_s, high_s = self.rework_s + self._rework_excess(lower), self.rework_s + self._rework_excess(upper)
-        return boot_s, transfer_s, compute_s, between(low_s, high_s, share)
+        return handover_s, boot_s, transfer_s, compute_s, between(low_s, high_s, share)
 
     def _rework_excess(self, level: int) -> float:
         return max(-self.rework_s, self.rework_deviation_s * REWORK_STEPS[level])
@@ -137,6 +163,8 @@ def estimate(
     boot_s: float,
     transfer_s: float,
     boot_spread: Spread = BOOT_SPREAD,
+    handover_s: float = 0.0,
+    handover_spread: Spread = 0.0,
 ) -> Durations | None:
     """Durations by part, or ``None`` when no rate fits or the run might take more than ``LONGEST_RUN_S``.
 
@@ -165,6 +193,8 @@ def estimate(
         boot_ratios=ratios(boot_spread),
         transfer_ratios=ratios(TRANSFER_SPREAD),
         compute_ratios=ratios(spread_at(rate, request.units / gain)),
+        handover_s=handover_s,
+        handover_ratios=ratios(handover_spread),
     )
     return durations if durations.at(request.deadline_probability) <= LONGEST_RUN_S else None
 

@@ -23,6 +23,8 @@ class Observation:
 
     Attributes:
         run_s: Seconds of work, without boot.
+        at: When it ended.
+        placed_at: When it was decided; ``None`` when that is not known. Stores fill it in from the attempt.
     """
 
     run_id: str
@@ -36,10 +38,19 @@ class Observation:
     run_s: float
     boot_s: float
     at: float
+    placed_at: float | None = None
+
+    @property
+    def handover_s(self) -> float | None:
+        """Seconds from the decision until the site asked for machines."""
+        return None if self.placed_at is None else max(0.0, self.at - self.run_s - self.boot_s - self.placed_at)
 
 
-SHORTEST_BOOT_S = 0.05
-"""Shorter boots are not told apart: a standing cluster's is nothing but the clock's noise."""
+SHORTEST_S = 0.05
+"""Shorter boots and hand-overs are not told apart: a standing cluster's boot is nothing but the clock's noise."""
+
+HANDOVER_S, HANDOVER_SPREAD = 1.0, 1.0
+"""What a hand-over is drawn to while few were seen."""
 
 _SLOPE_SAMPLES = 4
 _SLOPE_RANGE = 2.0
@@ -93,15 +104,26 @@ def learn_boots(
     """
     groups: dict[tuple[str, str], list[float]] = {}
     for seen in sorted(observations, key=lambda seen: (seen.at, seen.run_id, seen.attempt)):
-        key = (seen.site, seen.offer)
-        if key in expected:
-            stated_s = max(expected[key], SHORTEST_BOOT_S)
-            groups.setdefault(key, []).append(math.log(max(seen.boot_s, SHORTEST_BOOT_S) / stated_s))
-    learnt = {}
-    for key, errors in groups.items():
-        shift, spread = learn_spread(errors, BOOT_SPREAD)
-        learnt[key] = (max(expected[key], SHORTEST_BOOT_S) * math.exp(shift), spread)
-    return learnt
+        groups.setdefault((seen.site, seen.offer), []).append(seen.boot_s)
+    return {key: _duration(past, expected[key], BOOT_SPREAD) for key, past in groups.items() if key in expected}
+
+
+def learn_handovers(
+    observations: Iterable[Observation],
+) -> dict[tuple[str, str], tuple[float, tuple[float, ...]]]:
+    """Seconds from a decision until the site asks for machines, by (site, offer): the median and the spread."""
+    groups: dict[tuple[str, str], list[float]] = {}
+    for seen in sorted(observations, key=lambda seen: (seen.at, seen.run_id, seen.attempt)):
+        if seen.handover_s is not None:
+            groups.setdefault((seen.site, seen.offer), []).append(seen.handover_s)
+    return {key: _duration(past, HANDOVER_S, HANDOVER_SPREAD) for key, past in groups.items()}
+
+
+def _duration(past: list[float], expected_s: float, prior: float) -> tuple[float, tuple[float, ...]]:
+    """Median and spread of a duration, oldest first, drawn to what was expected."""
+    expected_s = max(expected_s, SHORTEST_S)
+    shift, spread = learn_spread([math.log(max(seconds, SHORTEST_S) / expected_s) for seconds in past], prior)
+    return expected_s * math.exp(shift), spread
 
 
 def learn_rate(kind: WorkKind, device: str, points: list[tuple[float, float]], prior: Rate | None) -> Rate:

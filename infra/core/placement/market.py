@@ -126,14 +126,17 @@ class Use:
     Attributes:
         free: Devices that are free now, per offer; below 0 when the capacity was lowered meanwhile.
         boot_s: Boot time per offer, as measured lately where it was.
-        boot_spreads: Rows whose boot times' spread was measured, with it.
+        handover_s: Time per offer before machines are asked for, 0 where nobody has measured it.
+        boot_spreads, handover_spreads: Rows whose spread was measured, with it.
         busy: Rows with releases; ``starts`` are their first positions in the two columns below.
         at, free_after: For each release, by row and then instant: when it is, and how many devices are free after it.
     """
 
     free: np.ndarray
     boot_s: Floats
+    handover_s: Floats
     boot_spreads: tuple[tuple[int, Spread], ...]
+    handover_spreads: tuple[tuple[int, Spread], ...]
     busy: np.ndarray
     starts: np.ndarray
     at: Floats
@@ -145,7 +148,9 @@ def use_of(market: Market, loads: tuple[OfferLoad, ...]) -> Use:
     """What of the market these loads take; loads of offers that nobody sells count for nothing."""
     free, boot_s = market.capacity.copy(), market.boot_s.copy()
     offered = market.capacity.tolist()
+    handover_s = np.zeros(len(market.rows))
     boot_spreads: list[tuple[int, Spread]] = []
+    handover_spreads: list[tuple[int, Spread]] = []
     busy: list[int] = []
     left_of_busy: list[int] = []
     starts: list[int] = []
@@ -159,6 +164,9 @@ def use_of(market: Market, loads: tuple[OfferLoad, ...]) -> Use:
             boot_s[row] = load.boot_s
         if load.boot_spread is not None:
             boot_spreads.append((row, load.boot_spread))
+        if load.handover_s:
+            handover_s[row] = load.handover_s
+            handover_spreads.append((row, load.handover_spread))
         if not load.releases:
             continue
         back = [(release.at, release.devices) for release in load.releases]
@@ -176,7 +184,9 @@ def use_of(market: Market, loads: tuple[OfferLoad, ...]) -> Use:
     return Use(
         free=free,
         boot_s=boot_s,
+        handover_s=handover_s,
         boot_spreads=tuple(boot_spreads),
+        handover_spreads=tuple(handover_spreads),
         busy=np.array(busy, dtype=np.int64),
         starts=np.array(starts, dtype=np.int64),
         at=np.array(at),

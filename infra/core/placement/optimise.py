@@ -23,7 +23,7 @@ from infra.core.placement.decision import Candidate, CostParts, Reason, ReasonCo
 from infra.core.placement.estimate import BOOT_SPREAD, LONGEST_RUN_S, Durations, estimate, rate_for
 from infra.core.placement.fitting import Span, back_at, first_fit, fits, free_spans
 from infra.core.placement.policing import policy_reasons, window_starts
-from infra.core.placement.uncertainty import HIGH
+from infra.core.placement.uncertainty import HIGH, LEVELS
 from infra.core.placement.world import World
 from infra.core.pricing import Price
 from infra.core.units import SECONDS_PER_HOUR
@@ -102,7 +102,8 @@ def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -
     load = world.loads.get((site.name, offer.name))
     boot_s = load.boot_s if load and load.boot_s is not None else offer.boot_s
     boot_spread = load.boot_spread if load and load.boot_spread is not None else BOOT_SPREAD
-    durations = estimate(world.request, offer, world.rates, boot_s, view.transfer_s, boot_spread)
+    handover = (load.handover_s, load.handover_spread) if load else (0.0, 0.0)
+    durations = estimate(world.request, offer, world.rates, boot_s, view.transfer_s, boot_spread, *handover)
     if durations is None:
         fixed.append(
             reason(
@@ -178,8 +179,8 @@ def _plan(
     ready_s = durations.boot_s + durations.transfer_s + durations.compute_s
     booted = price.cost(start_at, durations.boot_s, devices) if durations.boot_s else 0
     computed = max(booted, price.cost(start_at, ready_s, devices))
-    reworked = max(computed, price.cost(start_at, durations.total_s, devices)) if durations.rework_s else computed
-    high = max(reworked, price.cost(start_at, high_s, devices))
+    reworked = max(computed, price.cost(start_at, durations.machine_s, devices)) if durations.rework_s else computed
+    high = max(reworked, price.cost(start_at, high_s - durations.handover_s, devices))
     cost = CostParts(
         compute_micro=computed - booted,
         boot_micro=booted,
@@ -199,6 +200,7 @@ def _plan(
             transfer_s=durations.transfer_s,
             compute_s=durations.compute_s,
             rework_s=durations.rework_s,
+            handover_s=durations.handover_s,
         ),
         cost=cost,
         wait_micro=wait_worth(world, start_at - world.now_at),
@@ -316,16 +318,22 @@ def _uncertainty(world: World, assessment: Assessment, plan: Plan) -> dict[str, 
     """What a candidate says about how sure its plan's figures are."""
     durations, offer, probability = assessment.durations, assessment.offer, world.request.deadline_probability
     assert durations is not None, "a plan is made from durations"
-    p90_s = durations.at_level(HIGH)
-    boot_s, transfer_s, compute_s, rework_s = durations.parts_at(probability)
-    machine = (offer.price or _FREE).cost(plan.start_at, p90_s, world.request.resources.devices)
+    usual = probability == LEVELS[HIGH]  # then the required quantile is the one that is wanted anyway
+    p90_s = 0.0 if usual else durations.at_level(HIGH)
+    handover_s, boot_s, transfer_s, compute_s, rework_s = durations.parts_at(probability)
     return {
-        "finish_p90_at": plan.start_at + p90_s,
+        "finish_p90_at": plan.finish_high_at if usual else plan.start_at + p90_s,
         "deadline_probability": _in_time(world, durations, plan.start_at, plan.finish_high_at),
-        "time_high": TimeParts(plan.time.wait_s, boot_s, transfer_s, compute_s, rework_s),
-        "cost_p90_micro": machine + plan.cost.egress_micro,
+        "time_high": TimeParts(plan.time.wait_s, boot_s, transfer_s, compute_s, rework_s, handover_s),
+        "cost_p90_micro": plan.cost_high_micro if usual else _cost_of(world, offer, plan, p90_s - durations.handover_s),
         "cost_high_micro": plan.cost_high_micro,
     }
+
+
+def _cost_of(world: World, offer: Offer, plan: Plan, seconds: float) -> int:
+    """What a plan costs when it lasts so long."""
+    price = offer.price or _FREE
+    return price.cost(plan.start_at, seconds, world.request.resources.devices) + plan.cost.egress_micro
 
 
 def _cap(world: World, needed_micro: int) -> int:

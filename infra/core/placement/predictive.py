@@ -78,7 +78,11 @@ def learn_spread(errors: Sequence[float], prior: Spread | None = None) -> tuple[
     shape = [(scale * student(normal, freedom), SHAPE_WEIGHT / len(_SHAPE)) for normal in _SHAPE]
     seen = [((error - middle) * stretch + held_back, weight) for error, weight in pairs]
     pool = sorted(shape + seen)
-    return shift, _spread([_quantile(pool, level, total + SHAPE_WEIGHT) for level in LEVELS])
+    weight = total + SHAPE_WEIGHT
+    # Of n values and the next one, the k-th smallest is the k / (n + 1) quantile (conformal prediction). The shape
+    # allows for that by itself, so that only the part of the pool that was seen is moved outwards.
+    places = (level + (level - 0.5) * (total / weight) / weight for level in LEVELS)
+    return shift, _spread([_quantile(pool, place, weight) for place in places])
 
 
 def student(normal: float, freedom: float) -> float:

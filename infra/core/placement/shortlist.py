@@ -94,11 +94,12 @@ def shortlist(world: World) -> Shortlist:
     boot_s, transfer = use.boot_s, moving_s[market.site]
     compute_s, known = _compute(world, market)
     rework_s, deviation_s = _rework(world, market, transfer + compute_s, boot_s)
-    total_s = boot_s + transfer + compute_s + rework_s
+    machine_s = boot_s + transfer + compute_s + rework_s
+    total_s = machine_s + use.handover_s
     high_s = _high(world, market, use, Parts(boot_s, transfer, compute_s, rework_s, deviation_s), total_s)
     start_at = _starts(world, market, use)
     finish_high_at = start_at + high_s
-    cost, needed = _money(market, devices, total_s, high_s, egress[market.site])
+    cost, needed = _money(market, devices, machine_s, high_s - use.handover_s, egress[market.site])
     policy = world.snapshot.policy
     stale = policy.valid_until_at is not None and world.now_at > policy.valid_until_at
     fits = (
@@ -249,10 +250,13 @@ def _at_level(world: World, market: Market, use: Use, parts: Parts, total_s: Flo
     compute = np.zeros(len(market.rows))
     for rows, rate, _ in _rated(world, market):
         compute[rows] = ratios(spread_at(rate, units))[level] - 1.0
+    handover = np.zeros(len(market.rows))
+    for row, spread in use.handover_spreads:
+        handover[row] = use.handover_s[row] * (ratios(spread)[level] - 1.0)
     transfer = ratios(TRANSFER_SPREAD)[level] - 1.0
     rework = np.maximum(-parts.rework_s, parts.deviation_s * REWORK_STEPS[level])
     squares = (parts.boot_s * boot) ** 2 + (parts.transfer_s * transfer) ** 2 + (parts.compute_s * compute) ** 2
-    return total_s + np.sqrt(squares + rework**2)
+    return total_s + np.sqrt(squares + rework**2 + handover**2)
 
 
 def _starts(world: World, market: Market, use: Use) -> Floats:
@@ -267,7 +271,7 @@ def _starts(world: World, market: Market, use: Use) -> Floats:
 
 
 def _money(
-    market: Market, devices: int, total_s: Floats, high_s: Floats, egress: np.ndarray
+    market: Market, devices: int, machine_s: Floats, high_s: Floats, egress: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Per offer: expected cost, and what a start needs, in micro-dollars."""
     with np.errstate(invalid="ignore", over="ignore"):
@@ -282,7 +286,7 @@ def _money(
             # Not a number comes of 0 times infinity: time without end, which no estimate allows anyway.
             return np.fmin(np.fmax(whole, 0.0), _LARGEST).astype(np.int64)
 
-        expected = paid(total_s)
+        expected = paid(machine_s)
         high = np.maximum(expected, paid(high_s))
     margined = np.where(high < _LARGEST // 256, -(-high * (100 + CAP_MARGIN_PERCENT) // 100), high)
     return expected + egress, margined + egress

@@ -38,6 +38,8 @@ class OfferLoad:
         releases: Devices in use and when they are expected back.
         boot_s: Boot time as measured lately; ``None`` when the site file's figure stands.
         boot_spread: How far boot times stray from it, as in :class:`Rate`; ``None`` when too little is known.
+        handover_s: Time from a decision until the site asks for machines, as measured lately.
+        handover_spread: How far hand-overs stray from it, likewise.
     """
 
     site: str
@@ -45,8 +47,12 @@ class OfferLoad:
     releases: tuple[Release, ...] = ()
     boot_s: float | None = None
     boot_spread: Spread | None = None
+    handover_s: float = 0.0
+    handover_spread: Spread = 0.0
 
     def __post_init__(self) -> None:
+        require_number(self.handover_s, f"load of {self.site}/{self.offer}: handover_s")
+        require_spread(self.handover_spread, f"load of {self.site}/{self.offer}: handover_spread")
         if self.boot_s is not None:
             require_number(self.boot_s, f"load of {self.site}/{self.offer}: boot_s")
         if self.boot_spread is not None:

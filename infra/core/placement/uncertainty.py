@@ -93,10 +93,19 @@ def quantile(spread: Spread, probability: float) -> float:
 
 def probability_below(quantiles: tuple[float, ...], value: float) -> float:
     """The probability of at most ``value``, given the quantiles at ``LEVELS``; the inverse of the interpolation."""
-    last = len(LEVELS) - 1
     index = bisect_right(quantiles, value) - 1
-    lower = min(max(index, 0), last - 1)
-    low, high = quantiles[lower], quantiles[lower + 1]
+    lower = segment(index)
+    return probability_in(index, quantiles[lower], quantiles[lower + 1], value)
+
+
+def segment(index: int) -> int:
+    """The lower level of the two between which values lie whose highest quantile below them is that of ``index``."""
+    return min(max(index, 0), len(LEVELS) - 2)
+
+
+def probability_in(index: int, low: float, high: float, value: float) -> float:
+    """As :func:`probability_below`, given the level below the value (-1: none) and the quantiles of its segment."""
+    last, lower = len(LEVELS) - 1, segment(index)
     if low == high or value <= 0.0:  # nothing is uncertain on this side
         return 1.0 if index == last else 0.0
     share = math.log(value / low) / math.log(high / low) if low > 0.0 else (value - low) / (high - low)
