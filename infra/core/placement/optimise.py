@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from infra.core.inventory import Offer, Pool, Site
 from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
+from infra.core.placement.costing import run_cost
 from infra.core.placement.decision import Candidate, CostParts, Reason, ReasonCode, TimeParts
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations, estimate, rate_for
 from infra.core.placement.world import OVERDUE_GRACE_S, World
@@ -24,9 +25,6 @@ from infra.core.workload import Fallback
 
 HORIZON_S = 48 * 3600.0
 """How far ahead a cheaper price window is waited for."""
-
-CAP_MARGIN_PERCENT = 10
-"""On top of the machine time at the high estimate: for metering granularity and shutting down."""
 
 CAP_HEADROOM = 3
 """How many times its need a run may spend when its own budget and its tenant's have room for it."""
@@ -137,19 +135,7 @@ def _plan(
     world: World, offer: Offer, durations: Durations, egress_micro: int, start_at: float, available: Availability
 ) -> Plan:
     price, devices = offer.price or _FREE, world.request.resources.devices
-    # Costs of the parts are differences of running totals, so that windows and rounding count once.
-    ready_s = durations.boot_s + durations.transfer_s + durations.compute_s
-    booted = price.cost(start_at, durations.boot_s, devices) if durations.boot_s else 0
-    computed = max(booted, price.cost(start_at, ready_s, devices))
-    reworked = max(computed, price.cost(start_at, durations.total_s, devices)) if durations.rework_s else computed
-    high = max(reworked, price.cost(start_at, durations.high_s, devices))
-    cost = CostParts(
-        compute_micro=computed - booted,
-        boot_micro=booted,
-        egress_micro=egress_micro,
-        rework_micro=reworked - computed,
-    )
-    needed_micro = -(-high * (100 + CAP_MARGIN_PERCENT) // 100) + egress_micro
+    cost, needed_micro = run_cost(price, durations, devices, egress_micro, start_at)
     finish_high_at = start_at + durations.high_s
     reasons = _timed_reasons(world, start_at, finish_high_at, needed_micro, available)
     return Plan(
