@@ -168,7 +168,7 @@ class Oracle:
             if offer.capacity - used >= needed:
                 earliest = at
                 break
-        if earliest is None or earliest > self.now + 366 * DAY_S and not mine:
+        if earliest is None or (earliest > self.now + 366 * DAY_S and not mine):
             return []
         waits = Fallback.WAIT in stage.request.fallbacks
         if not waits:

@@ -26,7 +26,7 @@ from infra.core.pricing import Price
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkloadRequest
 from tests.property import strategies as drawn
 from tests.property.pipeline_oracle import Oracle
-from tests.property.strategies import COUNTRIES, KINDS, NOW_AT, TENANTS, mostly, problems, subsets
+from tests.property.strategies import COUNTRIES, KINDS, NOW_AT, TENANTS, mostly, problems
 
 COMMON = {
     "deadline": None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra.core.placement.pipeline_plan import StageAlternative
 from infra.core.placement.pipeline_problem import Problem, Stage
-from infra.core.placement.pipeline_schedule import Limits, Schedule, places_of, resolve
+from infra.core.placement.pipeline_schedule import Limits, Schedule, in_order, places_of
 
 
 def alternatives(problem: Problem, schedule: Schedule, limits: Limits) -> list[StageAlternative | None]:
@@ -21,7 +21,7 @@ def _alternative(problem: Problem, schedule: Schedule, limits: Limits, stage: St
             if cost_micro is not None:
                 tries.append((cost_micro, option.key, choices))
     for _, key, choices in sorted(tries):
-        other = resolve(problem, choices, limits, lambda each: (each.cost_micro, each.end_at))
+        other = in_order(problem, choices, schedule.starts, limits)
         if other is not None:
             extra_micro = other.cost_micro - schedule.cost_micro
             return StageAlternative(*key, extra_micro, other.end_at - schedule.end_at)

@@ -7,13 +7,13 @@ inputs) at a time, when the search first asks, by the same functions that decide
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from infra.core.errors import InputError
 from infra.core.inventory import Offer, Pool, Site, TrustZone
 from infra.core.jurisdictions import combine, permits
 from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
-from infra.core.placement.costing import run_cost
+from infra.core.placement.costing import run_total
 from infra.core.placement.decision import Reason, ReasonCode
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations, estimate, rate_for
 from infra.core.placement.optimise import HORIZON_S, availability
@@ -53,7 +53,6 @@ class Option:
         key: (site, offer) by name.
         free_at: From when on enough of its devices are free of the runs that are there already.
         edges: Later starts at edges of its price windows; empty when the stage may not wait or there are none.
-        scarce: Whether stages that may run at the same time could together want more devices than there are.
     """
 
     site: int
@@ -66,7 +65,6 @@ class Option:
     boot_s: float
     free_at: float
     edges: tuple[float, ...]
-    scarce: bool = False
 
 
 @dataclass(slots=True)
@@ -79,6 +77,8 @@ class Stage:
         zone: Least trusted zone that may read its result.
         kept: Index of the site that keeps its result; ``OUTSIDE`` when it lies where it was made.
         refused: Offers that cannot take it, with the reasons.
+        scarce: Options that this stage and others, which may run at the same time, could together want too many devices of.
+        runs, prices: What was worked out before, by option and places, and by option, places and start.
     """
 
     index: int
@@ -90,7 +90,9 @@ class Stage:
     kept: int
     options: list[Option]
     refused: list[tuple[str, str, tuple[Reason, ...]]]
+    scarce: frozenset[int]
     runs: dict[tuple[int, ...], Run | None]
+    prices: dict[tuple[int, int, float], tuple[int, int]]
     devices: int
     may_wait: bool
     deadline_at: float | None
@@ -132,10 +134,13 @@ class Problem:
         self.balance = self.stages[0].world.balance
         self.children = [[v.index for v in self.stages if any(p == u.index for p, _ in v.parents)] for u in self.stages]
         self._parallel = _parallel(self.stages)
+        sold = [{option.key for option in stage.options} for stage in self.stages]
         for each in self.stages:
-            each.options = [
-                replace(option, scarce=True) if self._is_scarce(each, option) else option for option in each.options
-            ]
+            rivals = [(self.stages[other].devices, sold[other]) for other in sorted(self._parallel[each.index])]
+            if rivals:
+                each.scarce = frozenset(
+                    choice for choice, option in enumerate(each.options) if _is_scarce(each, option, rivals)
+                )
 
     def _stage(self, stage: PipelineStage, parents: tuple[tuple[int, int], ...]) -> Stage:
         world = World.of(stage.request, self.snapshot)
@@ -156,7 +161,9 @@ class Problem:
             kept=self._kept(world, residency, zone),
             options=[],
             refused=[],
+            scarce=frozenset(),
             runs={},
+            prices={},
             devices=stage.request.resources.devices,
             may_wait=Fallback.WAIT in stage.request.fallbacks,
             deadline_at=stage.request.deadline_at,
@@ -218,15 +225,6 @@ class Problem:
             self._edges[price] = tuple(found)
         return self._edges[price]
 
-    def _is_scarce(self, stage: Stage, option: Option) -> bool:
-        rivals = [self.stages[other] for other in self._parallel[stage.index]]
-        if not rivals:
-            return False
-        load = stage.world.loads.get(option.key)
-        free = option.offer.capacity - sum(entry.devices for entry in load.releases) if load else option.offer.capacity
-        wanted = sum(rival.devices for rival in rivals if any(each.key == option.key for each in rival.options))
-        return wanted > 0 and stage.devices + wanted > max(0, free)
-
     def rivals(self, stage: int) -> frozenset[int]:
         """Stages that may run at the same time as this one: neither comes after the other."""
         return self._parallel[stage]
@@ -254,8 +252,7 @@ class Problem:
             return None
         cost_micro = needed_micro = 0
         if not option.price.windows:
-            parts, needed_micro = run_cost(option.price, durations, stage.devices, egress_micro, self.now_at)
-            cost_micro = parts.total_micro
+            cost_micro, needed_micro = run_total(option.price, durations, stage.devices, egress_micro, self.now_at)
         return Run(durations, durations.total_s, durations.high_s, egress_micro, cost_micro, needed_micro)
 
     def money(self, stage: Stage, choice: int, run: Run, start_at: float) -> tuple[int, int]:
@@ -263,8 +260,10 @@ class Problem:
         price = stage.options[choice].price
         if not price.windows:
             return run.cost_micro, run.needed_micro
-        parts, needed_micro = run_cost(price, run.durations, stage.devices, run.egress_micro, start_at)
-        return parts.total_micro, needed_micro
+        key = (choice, id(run), start_at)  # runs live as long as their stage
+        if key not in stage.prices:
+            stage.prices[key] = run_total(price, run.durations, stage.devices, run.egress_micro, start_at)
+        return stage.prices[key]
 
     def starts(self, stage: Stage, choice: int, ready_at: float, not_before_at: float = 0.0) -> list[float]:
         """Starts once the inputs are there: the earliest, and later edges of price windows.
@@ -277,6 +276,13 @@ class Problem:
         if not stage.may_wait and not stage.parents and earliest_at > self.now_at:
             return []
         return [earliest_at, *(edge for edge in option.edges if edge > earliest_at)]
+
+
+def _is_scarce(stage: Stage, option: Option, rivals: list[tuple[int, set[tuple[str, str]]]]) -> bool:
+    wanted = sum(devices for devices, sold in rivals if option.key in sold)
+    load = stage.world.loads.get(option.key)
+    used = sum(entry.devices for entry in load.releases) if load else 0
+    return wanted > 0 and stage.devices + wanted > max(0, option.offer.capacity - used)
 
 
 def egress_of(size: int, source: Site) -> int:

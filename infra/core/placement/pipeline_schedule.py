@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from infra.core.placement.costing import run_cost
+from infra.core.placement.costing import run_total
 from infra.core.placement.pipeline_problem import Problem, Run, Stage
 from infra.core.placement.world import OVERDUE_GRACE_S
 from infra.core.pricing import Price
@@ -62,6 +62,10 @@ class Devices:
     def free(self, at: float) -> int:
         return self.capacity - sum(devices for start_at, end_at, devices in self.held if start_at <= at < end_at)
 
+    def next_at(self, ready_at: float, devices: int) -> float:
+        """When a stage of the pipeline gets its devices after all that hold some already."""
+        return self.enough_at(max([ready_at, *(start_at for start_at, _, _ in self.held)]), devices)
+
     def enough_at(self, earliest_at: float, devices: int) -> float:
         """The first instant from ``earliest_at`` with enough devices; nothing is held from later than that on."""
         instants = sorted({earliest_at, *(end_at for _, end_at, _ in self.held if end_at > earliest_at)})
@@ -87,7 +91,7 @@ def _shared(problem: Problem, choices: Sequence[int]) -> dict[tuple[str, str], l
     return {
         key: group
         for key, group in members.items()
-        if any(problem.stages[one].options[choices[one]].scarce and problem.rivals(one) & set(group) for one in group)
+        if any(choices[one] in problem.stages[one].scarce and problem.rivals(one) & set(group) for one in group)
     }
 
 
@@ -138,7 +142,8 @@ def resolve(
         ]
         # What shares no devices cannot get in anybody's way: its turn makes no difference.
         alone = next((stage for stage in ready if stage.index not in contended), None)
-        for stage in [alone] if alone is not None else ready:
+        # Long ones first: the first schedule is then a good one, and most others are cut short by it.
+        for stage in [alone] if alone is not None else sorted(ready, key=lambda each: -runs[each.index].high_s):
             place(stage, cost, need)
 
     def place(stage: Stage, cost: int, need: int) -> None:
@@ -177,8 +182,8 @@ def _least(problem: Problem, stage: Stage, choice: int, run: Run) -> tuple[int, 
         return problem.money(stage, choice, run, problem.now_at)
     factor = min(1.0, *(window.factor for window in price.windows))
     lowest = Price(int(price.micro_per_hour * factor))
-    parts, needed_micro = run_cost(lowest, run.durations, stage.devices, run.egress_micro, problem.now_at)
-    return max(0, parts.total_micro - 2), max(0, needed_micro - 4)
+    cost_micro, needed_micro = run_total(lowest, run.durations, stage.devices, run.egress_micro, problem.now_at)
+    return max(0, cost_micro - 2), max(0, needed_micro - 4)
 
 
 def _runs(problem: Problem, choices: Sequence[int]) -> list[Run] | None:
@@ -189,6 +194,43 @@ def _runs(problem: Problem, choices: Sequence[int]) -> list[Run] | None:
             return None
         found.append(run)
     return found
+
+
+def in_order(problem: Problem, choices: tuple[int, ...], order: Sequence[float], limits: Limits) -> Schedule | None:
+    """A schedule with these offers in which the stages get their devices in the order of these starts; ``None`` if late.
+
+    Each stage takes the cheapest start that is open to it, and of equal ones the first.
+    """
+    runs = _runs(problem, choices)
+    if runs is None:
+        return None
+    deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
+    starts, finishes = [0.0] * len(choices), [0.0] * len(choices)
+    cost = need = 0
+    held: dict[tuple[str, str], Devices] = {}
+    for index in sorted(range(len(choices)), key=lambda each: (order[each], each)):
+        stage, choice, run = problem.stages[index], choices[index], runs[index]
+        ready_at = max((finishes[parent] for parent, _ in stage.parents), default=problem.now_at)
+        name = stage.options[choice].key
+        devices = held.get(name)
+        after_at = ready_at if devices is None else devices.next_at(ready_at, stage.devices)
+        limit_at = deadline_at if stage.deadline_at is None else min(deadline_at, stage.deadline_at)
+        ways = [
+            (*problem.money(stage, choice, run, start_at), start_at)
+            for start_at in problem.starts(stage, choice, ready_at, after_at)
+            if start_at + run.high_s <= limit_at
+        ]
+        if not ways:
+            return None
+        own_cost, own_need, starts[index] = min(ways, key=lambda way: (way[0], way[2]))
+        cost, need = cost + own_cost, need + own_need
+        if need > limits.money_micro or (stage.budget_micro is not None and own_need > stage.budget_micro):
+            return None
+        finishes[index] = starts[index] + run.high_s
+        if devices is None:
+            devices = held[name] = Devices(problem, stage, choice)
+        devices.held.append((starts[index], finishes[index], stage.devices))
+    return Schedule(choices, tuple(starts), tuple(finishes), cost, need)
 
 
 def places_of(problem: Problem, stage: Stage, choices: Sequence[int]) -> tuple[int, ...]:
@@ -222,8 +264,7 @@ def one_after_the_other(problem: Problem, limits: Limits) -> tuple[Schedule, int
             devices = held.get(option.key)
             after_at = 0.0
             if devices is not None:
-                after_at = max([ready_at, *(start_at for start_at, _, _ in devices.held)])
-                after_at = devices.enough_at(after_at, stage.devices)
+                after_at = devices.next_at(ready_at, stage.devices)
             for start_at in problem.starts(stage, choice, ready_at, after_at):
                 own_cost, own_need = problem.money(stage, choice, run, start_at)
                 finish_at = start_at + run.high_s

@@ -262,7 +262,7 @@ class Search:
                     label.cost_micro + cost,
                     label.needed_micro + need,
                     max(label.end_at, finish_at),
-                    label.scarce or option.scarce,
+                    label.scarce or choice in stage.scarce,
                 )
                 yield (*self._key(least_cost, least_need, end), child)
 
