@@ -17,7 +17,7 @@ _PARTS = ("Site / offer", "Compute", "Boot", "Egress", "Rework", "All")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
@@ -28,7 +28,7 @@ def _row(cells: list[str]) -> str:
 def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Snapshot) -> str:
     """Outcome, request, remedies when infeasible, the candidates with their reasons, and their cost by part."""
     now_at = snapshot.now_at
-    lines = [f"## {_escaped(outcome_text(decision, now_at))}", ""]
+    lines = [f"## {escaped(outcome_text(decision, now_at))}", ""]
     if is_simulated(decision, {site.name: site.simulated for site in snapshot.sites}):
         lines += [f"> {SIMULATED}", ""]
     lines += [_request_line(request, now_at), ""]
@@ -36,7 +36,7 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
         lines += ["### What would make it feasible", ""]
         for item in decision.counterfactuals:
             then = f"{item.site}/{item.offer}, {money(item.cost_micro)}, done by {clock(item.finish_at, now_at)}"
-            lines.append(f"- **{_escaped(changes_text(item.changes, now_at))}** → {_escaped(then)}")
+            lines.append(f"- **{escaped(changes_text(item.changes, now_at))}** → {escaped(then)}")
         lines.append("")
     lines += ["### Candidates", "", *_table(_COLUMNS, [_cells(each, decision, now_at) for each in decision.candidates])]
     if any(candidate.reasons for candidate in decision.candidates):
@@ -46,7 +46,7 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
         lines += ["", "### Expected cost by part", "", *_table(_PARTS, [_costs(candidate) for candidate in planned])]
     lines += [
         "",
-        f"Decided {iso(now_at)} by `{decision.engine}` under policy `{_escaped(snapshot.policy.version[:19])}`.",
+        f"Decided {iso(now_at)} by `{decision.engine}` under policy `{escaped(snapshot.policy.version[:19])}`.",
         "Finish is the expected one; the deadline is held against the high estimate, and “at most” is reserved.",
     ]
     return "\n".join(lines) + "\n"
@@ -60,7 +60,7 @@ def _request_line(request: WorkloadRequest, now_at: float) -> str:
         f"deadline {clock(request.deadline_at, now_at)}" if request.deadline_at is not None else "no deadline",
         f"budget {money(request.budget_micro)}" if request.budget_micro is not None else "the tenant's budget",
     ]
-    return " · ".join(fact if fact.startswith("**") else _escaped(fact) for fact in facts)
+    return " · ".join(fact if fact.startswith("**") else escaped(fact) for fact in facts)
 
 
 def _table(header: tuple[str, ...], rows: list[list[str]]) -> list[str]:
@@ -68,7 +68,7 @@ def _table(header: tuple[str, ...], rows: list[list[str]]) -> list[str]:
 
 
 def _name(candidate: Candidate) -> str:
-    return _escaped(f"{candidate.site} / {candidate.offer}")
+    return escaped(f"{candidate.site} / {candidate.offer}")
 
 
 def _cells(candidate: Candidate, decision: Decision, now_at: float) -> list[str]:
@@ -88,7 +88,7 @@ def _cells(candidate: Candidate, decision: Decision, now_at: float) -> list[str]
 
 def _reasons(decision: Decision, now_at: float) -> list[str]:
     return [
-        f"- **{_name(candidate)}**: " + "; ".join(_escaped(reason_text(reason, now_at)) for reason in candidate.reasons)
+        f"- **{_name(candidate)}**: " + "; ".join(escaped(reason_text(reason, now_at)) for reason in candidate.reasons)
         for candidate in decision.candidates
         if candidate.reasons
     ]
