@@ -84,8 +84,8 @@ class PipelineRequest:
             if stage.request.tenant != self.tenant:
                 raise InputError(
                     "CONTRADICTORY_PIPELINE",
-                    f"{stage.request.tenant!r} pays for it, and {self.tenant!r} for the pipeline",
-                    f"pipeline: stage {stage.name}",
+                    f"{stage.request.tenant!r} pays for {stage.name!r}, and {self.tenant!r} for the pipeline",
+                    "pipeline: stages",
                     "let one tenant pay for all stages",
                 )
 
@@ -136,15 +136,15 @@ def _require_known_inputs(stage: PipelineStage, named: dict[str, PipelineStage])
         if item.stage not in named:
             raise InputError(
                 "UNKNOWN_STAGE",
-                f"there is no stage {item.stage!r}",
-                f"pipeline: stage {stage.name}: inputs",
+                f"{stage.name!r} waits for {item.stage!r}, which is no stage",
+                "pipeline: stages",
                 f"use one of {', '.join(sorted(set(named) - {stage.name})) or 'none: it is the only stage'}",
             )
         if item.stage in seen:
             raise InputError(
                 "DUPLICATE_INPUT",
-                f"{item.stage!r} stands twice",
-                f"pipeline: stage {stage.name}: inputs",
+                f"{stage.name!r} names {item.stage!r} twice",
+                "pipeline: stages",
                 "name each input once, with all of its bytes",
             )
         seen.add(item.stage)
