@@ -17,6 +17,10 @@ from infra.core.placement.world import OVERDUE_GRACE_S
 from infra.core.pricing import Price
 
 
+_TRACE_S = 1e-4
+"""Sums of seconds in another order may differ by less than this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What all stages together must keep.
@@ -111,20 +115,44 @@ def resolve(
     finishes: dict[int, float] = {}
     best: list[tuple[tuple[float, float, tuple[float, ...]], Schedule]] = []
 
+    seen: set[tuple[tuple[int, float], ...]] = set()
     least = [_least(problem, stage, choices[stage.index], run) for stage, run in zip(problem.stages, runs, strict=True)]
+
+    def earliest_end(left: list[int]) -> float:
+        """When all ends at the earliest: by its inputs, and by the devices that what is left needs for so long."""
+        begins, ends = dict(starts), dict(finishes)
+        for index in left:
+            stage = problem.stages[index]
+            begins[index] = max((ends[parent] for parent, _ in stage.parents), default=problem.now_at)
+            begins[index] = max(begins[index], stage.options[choices[index]].free_at)
+            ends[index] = begins[index] + runs[index].high_s
+        end_at = max(ends.values())
+        for name, group in shared.items():
+            waiting = [index for index in group if index not in starts]
+            if len(waiting) > 1:
+                first_at = min(begins[index] for index in waiting)
+                work = sum(problem.stages[index].devices * runs[index].high_s for index in waiting)
+                work += sum(
+                    count * (until_at - max(first_at, from_at))
+                    for from_at, until_at, count in devices[name].held
+                    if until_at > max(first_at, from_at)
+                )
+                end_at = max(end_at, first_at + work / devices[name].capacity)
+        return end_at
 
     def extend(cost: int, need: int) -> None:
         left = [index for index in range(len(choices)) if index not in starts]
-        if left and best:
+        state = tuple(sorted(starts.items()))
+        if state in seen:
+            return
+        seen.add(state)
+        if left:
             # No order of what is left makes this cheaper or earlier than that.
-            reached = Schedule(
-                (),
-                (),
-                tuple(finishes.values()) or (problem.now_at,),
-                cost + sum(least[index][0] for index in left),
-                need + sum(least[index][1] for index in left),
-            )
-            if key(reached) >= best[0][0][:2]:
+            end_at = earliest_end(left)
+            if end_at - _TRACE_S > deadline_at:
+                return
+            money = cost + sum(least[index][0] for index in left), need + sum(least[index][1] for index in left)
+            if best and key(Schedule((), (), (end_at - _TRACE_S,), *money)) >= best[0][0][:2]:
                 return
         if not left:
             ordered = range(len(choices))
