@@ -16,7 +16,6 @@ from infra.core.placement.pipeline_problem import Problem, Run, Stage
 from infra.core.placement.world import OVERDUE_GRACE_S
 from infra.core.pricing import Price
 
-
 _TRACE_S = 1e-4
 """Sums of seconds in another order may differ by less than this."""
 

@@ -25,7 +25,7 @@ from infra.core.placement.pipeline_schedule import Limits, Schedule, fits, resol
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""
 
-_CHEAP_TRIES = 24
+_CHEAP_TRIES = 80
 """Labels that are taken up before the deadline is priced: most pipelines need no more."""
 
 
@@ -93,12 +93,34 @@ class _Depth:
     exact: bool
 
 
+_Item = tuple[float, float, int, tuple[int, ...], tuple[float, ...], int, _Label]
+"""A label by its key, its depth (deeper first), its offers and starts; and how many of its next offers were tried."""
+
+
+_FRESH = -1
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """How far a label is taken up: only offers that can still come to ``first`` are tried, cheapest first.
+
+    Attributes:
+        first: Before: the label's key. After: the key of what was not tried; infinity when all was.
+        position: Of the first offer that was not tried.
+    """
+
+    first: float
+    ceiling: float
+    position: int
+
+
 class Search:
     """One search. Use :func:`best_schedule`."""
 
     def __init__(self, problem: Problem, bounds: Bounds, objective: Objective, limits: Limits) -> None:
         self._problem, self._bounds, self._objective, self._limits = problem, bounds, objective, limits
         self._depths = [_depth(problem, bounds, stage) for stage in problem.stages]
+        self._orders: dict[tuple[int, int], list[tuple[float, int]]] = {}
         self._priced: Table | None = None
         self._priced_need: Table | None = None
         self._money = limits.money_micro
@@ -119,14 +141,12 @@ class Search:
         """The best complete label; ``None`` when ``most`` labels were not enough."""
         stages = self._problem.stages
         start = _Label((), (), (), (), 0, 0, self._problem.now_at, False)
-        heap: list[tuple[float, float, int, tuple[int, ...], tuple[float, ...], _Label]] = [
-            (0.0, 0.0, 0, (), (), start)
-        ]
+        heap: list[_Item] = [(0.0, 0.0, 0, (), (), _FRESH, start)]
         seen: dict[tuple[object, ...], list[tuple[float, ...]]] = {}
         resolved: set[tuple[int, ...]] = set()
         taken = 0
         while heap:
-            label = heapq.heappop(heap)[-1]
+            first, second, *_, position, label = heapq.heappop(heap)
             depth = len(label.choices)
             if label.resolved is not None:
                 return Found(label.resolved, True, taken)
@@ -140,13 +160,17 @@ class Search:
                     if best is not None:
                         self._push(heap, best, ceiling)
                 continue
-            taken += 1
+            taken += 1  # a label that is taken up again counts again
             if taken > most:
                 return None
-            if depth and self._dominated(label, depth, seen):
+            if depth and position == _FRESH and self._dominated(label, depth, seen):
                 continue
-            for child in self._children(stages[depth], label):
+            ahead = _Ahead(first, ceiling, position)
+            for child in self._children(stages[depth], label, ahead):
                 self._push(heap, child, ceiling)
+            if ahead.first <= ceiling and ahead.first < math.inf:
+                again = (ahead.first, second, -depth, label.choices, label.starts, ahead.position, label)
+                heapq.heappush(heap, again)
         return Found(None, True, taken)
 
     def _resolved(self, choices: tuple[int, ...]) -> _Label | None:
@@ -170,18 +194,13 @@ class Search:
             schedule,
         )
 
-    def _push(
-        self,
-        heap: list[tuple[float, float, int, tuple[int, ...], tuple[float, ...], _Label]],
-        child: _Label | tuple[float, float, _Label],
-        ceiling: float,
-    ) -> None:
+    def _push(self, heap: list[_Item], child: _Label | tuple[float, float, _Label], ceiling: float) -> None:
         if isinstance(child, _Label):
             first, second = self._key(child.cost_micro, child.needed_micro, child.end_at)
         else:
             first, second, child = child
         if first <= ceiling:
-            heapq.heappush(heap, (first, second, -len(child.choices), child.choices, child.starts, child))
+            heapq.heappush(heap, (first, second, -len(child.choices), child.choices, child.starts, _FRESH, child))
 
     def _key(self, cost: float, need: float, end_at: float) -> tuple[float, float]:
         if self._objective is Objective.COST:
@@ -203,7 +222,7 @@ class Search:
         others.append(figures)
         return False
 
-    def _children(self, stage: Stage, label: _Label) -> Iterator[tuple[float, float, _Label]]:
+    def _children(self, stage: Stage, label: _Label, ahead: _Ahead) -> Iterator[tuple[float, float, _Label]]:
         """The label with this stage at each offer and start that may still lead to the best schedule."""
         problem, bounds, facts, index = self._problem, self._bounds, self._depths[stage.index], stage.index
         places = tuple(label.places[parent] for parent, _ in stage.parents)
@@ -216,6 +235,7 @@ class Search:
         ]
         rest_cost, rest_need = rest[0] + label.cost_micro, rest[1] + label.needed_micro
         end_at = self._end_of_others(label, facts)
+        limit, ahead.first, position = ahead.first, math.inf, max(0, ahead.position)
         if end_at > self._deadline_at or rest_need + bounds.need.least[index][at] - 1 > self._money:
             return
         priced = [
@@ -226,7 +246,16 @@ class Search:
         below_cost, below_need, below_time = (table.below[index] for table in (bounds.cost, bounds.need, bounds.time))
         least_time = bounds.time.here[index]
         own_deadline_at = self._deadline_at if stage.deadline_at is None else min(self._deadline_at, stage.deadline_at)
-        for choice, option in enumerate(stage.options):
+        by_need = self._objective is Objective.NEED
+        rest_first = rest_need if by_need else rest_cost
+        ordered = self._ordered(index, at)
+        while position < len(ordered):
+            least, choice = ordered[position]
+            if self._objective is not Objective.FINISH and _whole(rest_first + least) > limit:
+                ahead.first, ahead.position = _whole(rest_first + least), position
+                break
+            position += 1
+            option = stage.options[choice]
             if ready_at + least_time[choice][at] + below_time[choice] - _TRACE_S > self._deadline_at:
                 continue
             run = problem.run(stage, choice, places)
@@ -265,6 +294,19 @@ class Search:
                     label.scarce or choice in stage.scarce,
                 )
                 yield (*self._key(least_cost, least_need, end), child)
+
+    def _ordered(self, index: int, at: int) -> list[tuple[float, int]]:
+        """The stage's offers by the least that they and everything below come to, with its primary input at a place."""
+        table = self._bounds.need if self._objective is Objective.NEED else self._bounds.cost
+        key = (index, at)
+        if key not in self._orders:
+            here, below = table.here[index], table.below[index]
+            figures = [
+                (row[at if len(row) > 1 else 0] + rest, choice)
+                for choice, (row, rest) in enumerate(zip(here, below, strict=True))
+            ]
+            self._orders[key] = sorted(figures)
+        return self._orders[key]
 
     def _end_of_others(self, label: _Label, facts: _Depth) -> float:
         """When the pipeline ends at the earliest because of what else is placed and of what waits for it."""
