@@ -1,4 +1,4 @@
-"""The whole chain: contract → train → evaluate → promote → embed → infer, each stage placed by itself."""
+"""The whole chain: contract → train → evaluate → promote → embed → infer, planned as a whole, placed stage by stage."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tasks.options import (
     PlacementOptions,
     TrainingChoices,
 )
+from tasks.pipelines import lifecycle_plan
 from tasks.refreshing import refresh_table
 from tasks.running import check_contract, run_placed, started_at
 
@@ -34,26 +35,33 @@ def model_lifecycle(
     Args:
         dataset: What to learn from and to predict for.
         documents: What to embed.
-        options: Who pays, by when, for how much, and where it may run; the deadline holds for the whole chain.
+        options: Who pays, by when, for how much, and where it may run; deadline and budget hold for the whole chain.
         training, evaluation, embedding, inference: Each stage's own choices.
     """
     begun_at = started_at("train")
     data = check_contract(dataset)
     texts = check_contract(documents)
+    plan = lifecycle_plan(data, texts, options, training, embedding, begun_at)
 
     request = options.request(WorkKind.TRAINING, (data.ref,), data.rows * training.epochs, begun_at)
-    trained = run_placed(request, (("data", data.ref),), training.parameters(), training.model, "train")
+    roles = (("data", data.ref),)
+    trained = run_placed(request, roles, training.parameters(), training.model, "train", plan.share("train"))
+    plan.end("train", trained)
 
     scored = (("data", data.ref), *find_model(published_model(trained), with_champion=True))
     request = options.request(WorkKind.EVALUATION, tuple(ref for _, ref in scored), data.rows, begun_at)
-    evaluated = run_placed(request, scored, evaluation.parameters(), evaluation.report, "evaluate")
+    share = plan.share("evaluate")
+    evaluated = run_placed(request, scored, evaluation.parameters(), evaluation.report, "evaluate", share)
+    plan.end("evaluate", evaluated)
     promoted = promote_if_better(trained, evaluated)
 
-    embedded = refresh_table(texts, options, embedding, begun_at, "embed")
+    embedded = refresh_table(texts, options, embedding, begun_at, "embed", plan.share("embed"))
+    plan.end("embed", embedded)
     stages = {"train": trained, "evaluate": evaluated, "embed": embedded}
     if promoted or has_champion(training.model):
         served = (("data", data.ref), *find_model(DatasetChoice(name=training.model, version="champion")))
         request = options.request(WorkKind.BATCH_INFERENCE, tuple(ref for _, ref in served), data.rows, begun_at)
-        stages["infer"] = run_placed(request, served, inference.parameters(), inference.predictions, "infer")
+        share = plan.share("infer")
+        stages["infer"] = run_placed(request, served, inference.parameters(), inference.predictions, "infer", share)
 
     return {"promoted": promoted, **{stage: result.as_dict() for stage, result in stages.items()}}

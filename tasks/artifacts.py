@@ -10,11 +10,15 @@ from prefect.artifacts import create_image_artifact, create_link_artifact, creat
 
 from infra.core.lifecycle import AttemptState
 from infra.core.placement.decision import CostParts
+from infra.core.placement.pipeline import PipelineDecision, PipelineRequest
+from infra.core.placement.snapshot import Snapshot
 from infra.core.units import usd
 from infra.documents import decision_from_json
 from infra.ports import AttemptRecord, Publication
 from infra.render.markdown import decision_markdown
 from infra.render.picture import decision_svg
+from infra.render.pipeline import pipeline_markdown
+from infra.render.pipeline_picture import pipeline_svg
 from infra.render.prose import SIMULATED, changes_text, span
 from infra.wiring import ControlPlane
 from tasks.contracts import Quarantined
@@ -42,6 +46,20 @@ def decision(run_id: str, placement: Placement) -> None:
         "data:image/svg+xml;base64," + base64.b64encode(picture).decode(),
         key=f"{key}-picture",
         description="Cost by part and time line of each candidate",
+    )
+
+
+@informs
+def pipeline(plan: PipelineDecision, request: PipelineRequest, snapshot: Snapshot) -> None:
+    """Table of the stages with costs, times and what moves, and its time line."""
+    key = _key("pipeline")
+    create_markdown_artifact(
+        pipeline_markdown(plan, request, snapshot), key=key, description=f"Where the stages of {request.name} go"
+    )
+    create_image_artifact(
+        "data:image/svg+xml;base64," + base64.b64encode(pipeline_svg(plan, request, snapshot).encode()).decode(),
+        key=f"{key}-picture",
+        description="Time line of all stages",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.core.placement.pipeline_share import Share
 from infra.core.workload import WorkKind
 from tasks.documents import changed_documents
 from tasks.options import EmbeddingChoices, PlacementOptions
@@ -9,7 +10,12 @@ from tasks.running import CheckedData, RunResult, TableMovedError, run_placed
 
 
 def refresh_table(
-    data: CheckedData, options: PlacementOptions, embedding: EmbeddingChoices, begun_at: float, stage: str = ""
+    data: CheckedData,
+    options: PlacementOptions,
+    embedding: EmbeddingChoices,
+    begun_at: float,
+    stage: str = "",
+    share: Share | None = None,
 ) -> RunResult:
     """Embed what is new to the table and publish its next version.
 
@@ -22,6 +28,6 @@ def refresh_table(
         refs = tuple(ref for _, ref in changes.roles)
         request = options.request(WorkKind.EMBEDDING_REFRESH, refs, changes.count, begun_at)
         try:
-            return run_placed(request, changes.roles, embedding.parameters(), embedding.table, stage)
+            return run_placed(request, changes.roles, embedding.parameters(), embedding.table, stage, share)
         except TableMovedError:
             continue

@@ -13,6 +13,7 @@ from infra.core.errors import ConflictError, HeadraceError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportOutcome, SiteReport
 from infra.core.placement.decision import Outcome
+from infra.core.placement.pipeline_share import Share
 from infra.core.units import iso, usd
 from infra.core.workload import DatasetRef, WorkloadRequest
 from infra.ports import AttemptRecord, Publication
@@ -107,6 +108,7 @@ def run_placed(
     parameters: dict[str, Any],
     output: str,
     stage: str = "",
+    share: Share | None = None,
 ) -> RunResult:
     """Place the work, have it done at the chosen site, publish its one result and settle.
 
@@ -115,6 +117,7 @@ def run_placed(
         parameters: The kind's own parameters.
         output: Name under which the result is published.
         stage: Name of the stage when the flow places several runs.
+        share: What the plan of the whole flow leaves to this run.
 
     Raises:
         WaitUntilError: The run has to wait; the flow must leave.
@@ -123,6 +126,7 @@ def run_placed(
     """
     control = control_plane()
     parent = str(flow_run_id())
+    request = share.narrow(request) if share is not None else request
     plan = RunPlan(_run_id(parent, stage), parent, request, roles, parameters, output)
     run = open_run(control, plan)
     try:

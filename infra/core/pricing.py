@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from infra.core.errors import InputError
 from infra.core.units import SECONDS_PER_HOUR, require_number
@@ -40,6 +41,13 @@ class PriceWindow:
         return minute >= self.start_minute or minute < self.end_minute
 
 
+@lru_cache(maxsize=4096)
+def _edges_s(windows: tuple[PriceWindow, ...]) -> tuple[float, ...]:
+    """Seconds from midnight to each start and end of a window, today and tomorrow, in order."""
+    minutes = {minute for window in windows for minute in (window.start_minute, window.end_minute)}
+    return tuple(sorted(day * _DAY_S + minute * 60.0 for minute in minutes for day in (0, 1)))
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """Price of one device for one hour.
@@ -63,13 +71,7 @@ class Price:
     def next_change_at(self, at: float) -> float:
         """The first instant after ``at`` at which some window starts or ends; infinity without windows."""
         midnight = at - at % _DAY_S
-        edges = [
-            midnight + day * _DAY_S + minute * 60.0
-            for window in self.windows
-            for minute in (window.start_minute, window.end_minute)
-            for day in (0, 1)
-        ]
-        return min((edge for edge in edges if edge > at), default=math.inf)
+        return next((midnight + edge for edge in _edges_s(self.windows) if midnight + edge > at), math.inf)
 
     def cost(self, start_at: float, seconds: float, devices: int) -> int:
         """Micro-dollars for ``devices`` from ``start_at`` for ``seconds``, rounded up once at the end."""

@@ -14,6 +14,8 @@ from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import WorkloadRequest
 from infra.documents.answer import DecisionAnswer
 from infra.documents.fields import NAME_PATTERN
+from infra.documents.pipeline import PipelineDocument
+from infra.documents.pipeline_answer import PipelineAnswer
 from infra.documents.policy import PolicySettingsDocument
 from infra.documents.policy_cases import CasesDocument
 from infra.documents.policy_rules import RuleDocument
@@ -32,18 +34,37 @@ def _model(model: type[BaseModel]) -> Callable[[], dict[str, Any]]:
     return lambda: model.model_json_schema(by_alias=True)
 
 
-def _request() -> dict[str, Any]:
-    schema = RequestDocument.model_json_schema(by_alias=True)
+def _as_people_write(body: dict[str, Any]) -> None:
     # The model sees datasets only after texts were split; people may write either form.
-    schema["properties"]["datasets"]["items"] = {
+    body["properties"]["datasets"]["items"] = {
         "anyOf": [
             {"$ref": "#/$defs/DatasetRefDocument"},
             {"type": "string", "pattern": f"{NAME_PATTERN[:-1]}(@{VERSION_PATTERN[1:-1]})?$"},
         ]
     }
-    schema["not"] = {
+    _one_deadline(body)
+
+
+def _one_deadline(body: dict[str, Any]) -> None:
+    body["not"] = {
         "required": ["deadline", "deadline_in"],
         "properties": {"deadline": {"type": "string"}, "deadline_in": {"type": "string"}},
+    }
+
+
+def _request() -> dict[str, Any]:
+    schema = RequestDocument.model_json_schema(by_alias=True)
+    _as_people_write(schema)
+    return schema
+
+
+def _pipeline() -> dict[str, Any]:
+    schema = PipelineDocument.model_json_schema(by_alias=True)
+    _one_deadline(schema)
+    stage = schema["$defs"]["StageDocument"]
+    _as_people_write(stage)
+    stage["properties"]["inputs"]["items"] = {
+        "anyOf": [{"$ref": "#/$defs/StageInputDocument"}, {"type": "string", "pattern": NAME_PATTERN}]
     }
     return schema
 
@@ -67,12 +88,14 @@ def _snapshot() -> dict[str, Any]:
 _SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "site": ("A site file", _model(SiteDocument)),
     "request": ("A workload request", _request),
+    "pipeline": ("A pipeline of several stages", _pipeline),
     "snapshot": ("A snapshot of the world", _snapshot),
     "policy-settings": ("The settings beside a policy", _model(PolicySettingsDocument)),
     "policy-cases": ("The cases beside a policy", _model(CasesDocument)),
     "tenants": ("The tenants file", _model(TenantsDocument)),
     "rates": ("The rates file", _model(RatesDocument)),
     "decision": ("The answer of headrace place --json", _model(DecisionAnswer)),
+    "pipeline-decision": ("The answer of headrace place --json for a pipeline", _model(PipelineAnswer)),
     "request-record": ("The request as it is recorded", lambda: record_schema(WorkloadRequest)),
     "decision-record": ("The decision as it is recorded", lambda: record_schema(Decision, signed=True)),
 }

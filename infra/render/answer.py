@@ -33,7 +33,7 @@ def decision_answer(decision: Decision, request: WorkloadRequest, snapshot: Snap
         outcome=decision.outcome,
         offer=_offer(chosen) if chosen else None,
         cost_usd=usd_float(chosen.cost.total_micro) if chosen else None,
-        cost=_cost(chosen.cost) if chosen else None,
+        cost=cost_answer(chosen.cost) if chosen else None,
         cap_usd=usd_float(chosen.cap_micro) if chosen else None,
         start=_iso(chosen.start_at if chosen else None),
         finish=_iso(chosen.finish_at if chosen else None),
@@ -78,28 +78,28 @@ def _candidate(candidate: Candidate, chosen: Candidate | None, now_at: float) ->
         **dict(_offer(candidate)),
         chosen=candidate == chosen,
         feasible=candidate.feasible,
-        reasons=tuple(_reason(item, now_at) for item in candidate.reasons),
+        reasons=tuple(reason_answer(item, now_at) for item in candidate.reasons),
         start=_iso(candidate.start_at),
         finish=_iso(candidate.finish_at),
         finish_p90=_iso(candidate.finish_p90_at),
         finish_high=_iso(candidate.finish_high_at),
         deadline_probability=candidate.deadline_probability,
         cost_usd=usd_float(candidate.cost.total_micro) if planned else None,
-        cost=_cost(candidate.cost) if planned else None,
+        cost=cost_answer(candidate.cost) if planned else None,
         wait_usd=usd_float(candidate.wait_micro) if planned else None,
         cost_p90_usd=usd_float(candidate.cost_p90_micro) if planned else None,
         cost_high_usd=usd_float(candidate.cost_high_micro) if planned else None,
-        time=_time(candidate.time) if planned else None,
-        time_high=_time(candidate.time_high) if planned else None,
+        time=time_answer(candidate.time) if planned else None,
+        time_high=time_answer(candidate.time_high) if planned else None,
         cap_usd=usd_float(candidate.cap_micro) if planned else None,
     )
 
 
-def _reason(reason: Reason, now_at: float) -> answer.ReasonAnswer:
+def reason_answer(reason: Reason, now_at: float) -> answer.ReasonAnswer:
     return answer.ReasonAnswer(code=reason.code, params=dict(reason.params), text=reason_text(reason, now_at))
 
 
-def _cost(cost: CostParts) -> answer.CostAnswer:
+def cost_answer(cost: CostParts) -> answer.CostAnswer:
     return answer.CostAnswer(
         compute_usd=usd_float(cost.compute_micro),
         boot_usd=usd_float(cost.boot_micro),
@@ -109,7 +109,7 @@ def _cost(cost: CostParts) -> answer.CostAnswer:
     )
 
 
-def _time(time: TimeParts) -> answer.TimeAnswer:
+def time_answer(time: TimeParts) -> answer.TimeAnswer:
     return answer.TimeAnswer(
         wait_s=time.wait_s,
         handover_s=time.handover_s,
@@ -123,7 +123,7 @@ def _time(time: TimeParts) -> answer.TimeAnswer:
 
 def _counterfactual(item: Counterfactual, now_at: float) -> answer.CounterfactualAnswer:
     return answer.CounterfactualAnswer(
-        changes=tuple(_change(change, now_at) for change in item.changes),
+        changes=tuple(change_answer(change, now_at) for change in item.changes),
         site=item.site,
         offer=item.offer,
         cost_usd=usd_float(item.cost_micro),
@@ -131,7 +131,7 @@ def _counterfactual(item: Counterfactual, now_at: float) -> answer.Counterfactua
     )
 
 
-def _change(change: Change, now_at: float) -> answer.ChangeAnswer:
+def change_answer(change: Change, now_at: float) -> answer.ChangeAnswer:
     value: str | int | float = change.value
     if change.kind in _MONEY_CHANGES:
         value = usd_float(int(change.value))

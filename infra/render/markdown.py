@@ -28,7 +28,7 @@ _TIMES = ("Site / offer", "Wait", "Hand-over", "Boot", "Transfer", "Compute", "R
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
@@ -39,7 +39,7 @@ def _row(cells: list[str]) -> str:
 def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Snapshot) -> str:
     """Outcome, request, remedies when infeasible, the candidates with their reasons, and their cost by part."""
     now_at = snapshot.now_at
-    lines = [f"## {_escaped(outcome_text(decision, now_at))}", ""]
+    lines = [f"## {escaped(outcome_text(decision, now_at))}", ""]
     if is_simulated(decision, {site.name: site.simulated for site in snapshot.sites}):
         lines += [f"> {SIMULATED}", ""]
     lines += [_request_line(request, now_at), ""]
@@ -47,7 +47,7 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
         lines += ["### What would make it feasible", ""]
         for item in decision.counterfactuals:
             then = f"{item.site}/{item.offer}, {money(item.cost_micro)}, done by {clock(item.finish_at, now_at)}"
-            lines.append(f"- **{_escaped(changes_text(item.changes, now_at))}** → {_escaped(then)}")
+            lines.append(f"- **{escaped(changes_text(item.changes, now_at))}** → {escaped(then)}")
         lines.append("")
     lines += ["### Candidates", "", *_table(_COLUMNS, [_cells(each, decision, now_at) for each in decision.candidates])]
     if any(candidate.reasons for candidate in decision.candidates):
@@ -58,7 +58,7 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
         lines += ["", "### Expected time by part", "", *_table(_TIMES, [_times(candidate) for candidate in planned])]
     lines += [
         "",
-        f"Decided {iso(now_at)} by `{decision.engine}` under policy `{_escaped(snapshot.policy.version[:19])}`.",
+        f"Decided {iso(now_at)} by `{decision.engine}` under policy `{escaped(snapshot.policy.version[:19])}`.",
         f"Finish is the expected one. “Surely by” is kept with {chance(request.deadline_probability)}, as the request "
         "requires, and held against the deadline; “at most” is reserved. Behind ≤ stands each part at that probability.",
     ]
@@ -73,7 +73,7 @@ def _request_line(request: WorkloadRequest, now_at: float) -> str:
         f"deadline {clock(request.deadline_at, now_at)}" if request.deadline_at is not None else "no deadline",
         f"budget {money(request.budget_micro)}" if request.budget_micro is not None else "the tenant's budget",
     ]
-    return " · ".join(fact if fact.startswith("**") else _escaped(fact) for fact in facts)
+    return " · ".join(fact if fact.startswith("**") else escaped(fact) for fact in facts)
 
 
 def _table(header: tuple[str, ...], rows: list[list[str]]) -> list[str]:
@@ -81,7 +81,7 @@ def _table(header: tuple[str, ...], rows: list[list[str]]) -> list[str]:
 
 
 def _name(candidate: Candidate) -> str:
-    return _escaped(f"{candidate.site} / {candidate.offer}")
+    return escaped(f"{candidate.site} / {candidate.offer}")
 
 
 def _cells(candidate: Candidate, decision: Decision, now_at: float) -> list[str]:
@@ -103,7 +103,7 @@ def _cells(candidate: Candidate, decision: Decision, now_at: float) -> list[str]
 
 def _reasons(decision: Decision, now_at: float) -> list[str]:
     return [
-        f"- **{_name(candidate)}**: " + "; ".join(_escaped(reason_text(reason, now_at)) for reason in candidate.reasons)
+        f"- **{_name(candidate)}**: " + "; ".join(escaped(reason_text(reason, now_at)) for reason in candidate.reasons)
         for candidate in decision.candidates
         if candidate.reasons
     ]

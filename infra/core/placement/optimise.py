@@ -19,6 +19,8 @@ from typing import Any
 
 from infra.core.inventory import Offer, Pool, Site
 from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
+from infra.core.placement.costing import needed as needed_of
+from infra.core.placement.costing import run_cost
 from infra.core.placement.decision import Candidate, CostParts, Reason, ReasonCode, TimeParts
 from infra.core.placement.estimate import BOOT_SPREAD, LONGEST_RUN_S, Durations, estimate, rate_for
 from infra.core.placement.fitting import Span, back_at, first_fit, fits, free_spans
@@ -31,9 +33,6 @@ from infra.core.workload import Fallback
 
 HORIZON_S = 48 * 3600.0
 """How far ahead a cheaper price window is waited for."""
-
-CAP_MARGIN_PERCENT = 10
-"""On top of the machine time at the high estimate: for metering granularity and shutting down."""
 
 CAP_HEADROOM = 3
 """How many times its need a run may spend when its own budget and its tenant's have room for it."""
@@ -96,14 +95,19 @@ def availability(world: World, site: Site, offer: Offer, duration_s: float) -> A
     return Availability(max(0, left), first_fit(spans, duration_s), spans, len(kept))
 
 
-def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -> Assessment:
-    """Every constraint and every possible start of one offer."""
-    fixed = [*view.reasons, *offer_reasons(world, site, offer, view)]
+def durations_at(world: World, site: Site, offer: Offer, transfer_s: float) -> Durations | None:
+    """How long the request takes at an offer once it starts, or ``None`` when nobody can say."""
     load = world.loads.get((site.name, offer.name))
     boot_s = load.boot_s if load and load.boot_s is not None else offer.boot_s
     boot_spread = load.boot_spread if load and load.boot_spread is not None else BOOT_SPREAD
     handover = (load.handover_s, load.handover_spread) if load else (0.0, 0.0)
-    durations = estimate(world.request, offer, world.rates, boot_s, view.transfer_s, boot_spread, *handover)
+    return estimate(world.request, offer, world.rates, boot_s, transfer_s, boot_spread, *handover)
+
+
+def assess(world: World, site: Site, pool: Pool, offer: Offer, view: SiteView) -> Assessment:
+    """Every constraint and every possible start of one offer."""
+    fixed = [*view.reasons, *offer_reasons(world, site, offer, view)]
+    durations = durations_at(world, site, offer, view.transfer_s)
     if durations is None:
         fixed.append(
             reason(
@@ -175,19 +179,8 @@ def _plan(
     available: Availability,
 ) -> Plan:
     price, devices = offer.price or _FREE, world.request.resources.devices
-    # Costs of the parts are differences of running totals, so that windows and rounding count once.
-    ready_s = durations.boot_s + durations.transfer_s + durations.compute_s
-    booted = price.cost(start_at, durations.boot_s, devices) if durations.boot_s else 0
-    computed = max(booted, price.cost(start_at, ready_s, devices))
-    reworked = max(computed, price.cost(start_at, durations.machine_s, devices)) if durations.rework_s else computed
-    high = max(reworked, price.cost(start_at, high_s - durations.handover_s, devices))
-    cost = CostParts(
-        compute_micro=computed - booted,
-        boot_micro=booted,
-        egress_micro=egress_micro,
-        rework_micro=reworked - computed,
-    )
-    needed_micro = -(-high * (100 + CAP_MARGIN_PERCENT) // 100) + egress_micro
+    cost, high_micro = run_cost(price, durations, high_s, devices, egress_micro, start_at)
+    needed_micro = needed_of(high_micro, egress_micro)
     finish_high_at = start_at + high_s
     reasons = _timed_reasons(world, durations, start_at, finish_high_at, needed_micro, available)
     return Plan(
@@ -206,7 +199,7 @@ def _plan(
         wait_micro=wait_worth(world, start_at - world.now_at),
         needed_micro=needed_micro,
         reasons=tuple(reasons),
-        cost_high_micro=high + egress_micro,
+        cost_high_micro=high_micro + egress_micro,
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from infra.core.jurisdictions import permits
 from infra.core.placement.constraints import cheapest_source, egress_micro, needed_zone, transfer_s, view_site
+from infra.core.placement.costing import CAP_MARGIN_PERCENT
 from infra.core.placement.decision import Candidate, Reason, ReasonCode
 from infra.core.placement.estimate import (
     BOOT_SPREAD,
@@ -32,7 +33,7 @@ from infra.core.placement.estimate import (
 )
 from infra.core.placement.fitting import OVERDUE_GRACE_S
 from infra.core.placement.market import Floats, Market, Use, market_of, use_of
-from infra.core.placement.optimise import CAP_MARGIN_PERCENT, assess, best_candidate, by_cost
+from infra.core.placement.optimise import assess, best_candidate, by_cost
 from infra.core.placement.snapshot import Rate
 from infra.core.placement.uncertainty import place_of, ratios
 from infra.core.placement.world import World
