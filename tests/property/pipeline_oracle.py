@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from infra.core.inventory import Offer, Site
-from infra.core.placement.costing import run_cost
-from infra.core.placement.estimate import estimate
+from infra.core.placement.costing import needed, run_cost
+from infra.core.placement.estimate import BOOT_SPREAD, estimate
 from infra.core.placement.pipeline import PipelineRequest, PipelineStage
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import period_of
@@ -109,8 +109,10 @@ class Oracle:
         seconds = sum(size * 8 / (min(source.bandwidth_mbps, site.bandwidth_mbps) * 1e6) for size, source in moves)
         load = next((x for x in self.snapshot.loads if (x.site, x.offer) == (site.name, offer.name)), None)
         boot = load.boot_s if load and load.boot_s is not None else offer.boot_s
+        boot_spread = load.boot_spread if load and load.boot_spread is not None else BOOT_SPREAD
+        handover = (load.handover_s, load.handover_spread) if load else (0.0, 0.0)
         rates = {rate.device: rate for rate in self.snapshot.rates if rate.kind is stage.request.kind}
-        durations = estimate(stage.request, offer, rates, boot, seconds)
+        durations = estimate(stage.request, offer, rates, boot, seconds, boot_spread, *handover)
         return None if durations is None else (durations, egress)
 
     def _extend(self, plan: Plan) -> None:
@@ -132,9 +134,11 @@ class Oracle:
             return
         durations, egress = run
         devices = stage.request.resources.devices
-        for start in self._starts(plan, stage, site, offer, durations.high_s):
-            end = start + durations.high_s
-            parts, need = run_cost(offer.price, durations, devices, egress, start)
+        high_s = durations.at(stage.request.deadline_probability)
+        for start in self._starts(plan, stage, site, offer, high_s):
+            end = start + high_s
+            parts, high = run_cost(offer.price, durations, high_s, devices, egress, start)
+            need = needed(high, egress)
             late = [limit for limit in (self.request.deadline_at, stage.request.deadline_at) if limit is not None]
             if any(end > limit for limit in late) or plan.need + need > self.money:
                 continue

@@ -22,6 +22,7 @@ from infra.core.placement.pipeline import (
     decide_pipeline,
 )
 from infra.core.placement.snapshot import Health, Rate, SiteHealth, Snapshot
+from infra.core.policy import Policy
 from infra.core.pricing import Price
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkloadRequest
 from tests.property import strategies as drawn
@@ -85,7 +86,9 @@ def small_snapshots(draw: st.DrawFn) -> Snapshot:
         sites=sites,
         loads=draw(drawn.loads(sites)),
         health=draw(mostly((), (SiteHealth("s0", Health.DOWN, "no heartbeat"),))),
-        policy=draw(mostly(replace(whole.policy, rules=(), valid_until_at=None), whole.policy)),
+        # Rules about windows and money are held against a start now; kept starts against the first start only.
+        policy=draw(mostly(Policy("p1"), Policy("p1") if whole.policy.timed else whole.policy)),
+        queue=(),
     )
 
 
