@@ -42,7 +42,10 @@ class Control:
         self.clock = SimpleNamespace(now=lambda: NOW)
         self.between: Callable[[], Any] = lambda: None
 
-    def snapshot(self, datasets: Any = None) -> Snapshot:
+    def wait_micro_per_hour(self, tenant: str) -> int:
+        return 0
+
+    def snapshot(self, datasets: Any = None, run_id: str = "") -> Snapshot:
         policy = policy_at(current_policy(self.database).source, NOW)
         base = examples.snapshot()
         (site,) = base.sites
