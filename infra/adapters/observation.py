@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from infra.core.inventory import Site
 from infra.core.placement.learning import Observation, learn_boots, learn_handovers, learn_rates
+from infra.core.placement.queue import to_respect
 from infra.core.placement.snapshot import OfferLoad, Rate, Release, SiteHealth, Snapshot
 from infra.core.policy import Policy
 from infra.core.units import period_of
@@ -58,7 +59,7 @@ def take_snapshot(
         policy_at: The current policy with its windows as of an instant.
         health: Says how the named sites are, given the instant.
         datasets: Names and versions to include; all accepted ones when ``None``.
-        run_id: The run that is decided about: its own place in the queue is left out.
+        run_id: The run that is decided about: it need not respect those who stand behind it in the queue.
     """
     now_at = clock.now()
     healths = health(tuple(site.name for site in sites), now_at)
@@ -71,7 +72,7 @@ def take_snapshot(
             entries = [entry for entry in found if entry is not None and not entry.quarantined]
         balances = database.ledger.balances(period_of(now_at))
         observations = database.history.observations()
-        queue = tuple(entry for entry in database.runs.queue() if entry.run_id != run_id)
+        queue = to_respect(database.runs.queue(), run_id)
         policy = policy_at(now_at)
     versions = sorted({entry.version for entry in entries}, key=lambda version: (version.name, version.version))
     return Snapshot(

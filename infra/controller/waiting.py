@@ -84,7 +84,7 @@ class WakeUps:
 
 def _told(entry: QueueEntry) -> Hashable:
     """What of a plan is worth writing down: a start that only moves along with the clock is not."""
-    return entry.why, entry.promised, round(entry.start_at)
+    return entry.why, entry.promised, entry.position, round(entry.start_at)
 
 
 def _events(snapshot: Snapshot) -> Hashable:

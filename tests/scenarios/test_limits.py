@@ -81,3 +81,30 @@ def test_of_three_runs_at_once_only_as_many_start_as_the_tenant_can_pay(world: W
             assert world.replays(run)
     finally:
         assert world.cli("budget", "set", "search", "10")[0] == 0
+
+
+def test_of_those_who_wait_the_more_urgent_goes_first_and_the_queue_shows_it(world: World) -> None:
+    holders = [world.probe(120, **OWNED) for _ in range(2)]
+    for holder in holders:
+        world.computing(holder)
+    patient = world.probe(5, tenant="students", budget_usd=0, priority=30)
+    world.until(lambda: world.state_name(patient) == "Waiting", "the patient run to wait")
+    urgent = world.probe(5, budget_usd=0, priority=70)
+    world.until(lambda: world.state_name(urgent) == "Waiting", "the urgent run to wait")
+
+    def planned() -> dict[str, float]:
+        starts = {entry["run_id"]: entry["start_at"] for entry in world.json("queue")["queue"]}
+        return starts if starts.keys() >= {patient, urgent} and starts[urgent] <= starts[patient] else {}
+
+    assert world.until(lambda: planned() or None, "the queue to be planned")
+    world.cancel(holders[0])
+    world.ended(urgent)
+    world.ended(patient)
+    first, second = world.attempt(urgent), world.attempt(patient)
+    assert first.started_at < second.started_at
+    assert world.json("queue")["queue"] == []
+    for run_id in (urgent, patient):
+        assert world.replays(run_id)
+    world.cancel(holders[1])
+    for holder in holders:
+        world.until(lambda holder=holder: world.run(holder).state is RunState.CANCELLED, f"{holder} to be cancelled")

@@ -11,7 +11,7 @@ from infra.core.inventory import Purchase, Site
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Outcome, ReasonCode
 from infra.core.placement.fitting import first_fit, fits, free_spans
-from infra.core.placement.queue import entry_of, replan, wait_price
+from infra.core.placement.queue import entry_of, replan, to_respect, wait_price
 from infra.core.placement.snapshot import OfferLoad, QueueEntry, Release
 from tests.unit.placement_world import HOUR_S, NOW_AT, USD, busy, offer, on_docs, site, snapshot
 
@@ -126,6 +126,24 @@ def test_higher_priority_goes_first_and_waiting_has_its_price():
     assert planned((hasty,), 1, (release,)).due == ("hasty",), "five hours are worth more than the cloud"
     patient = replace(hasty, run_id="patient", wait_micro_per_hour=100_000)
     assert planned((patient,), 1, (release,)).due == ()
+
+
+def test_a_run_respects_those_before_it_in_its_queue_and_not_those_behind():
+    first, second = entry("first", NOW_AT, position=0), entry("second", NOW_AT, position=1)
+    elsewhere = entry("elsewhere", NOW_AT, offer="other", position=7)
+    queue = (first, second, elsewhere)
+    assert to_respect(queue, "first") == (elsewhere,)
+    assert to_respect(queue, "second") == (first, elsewhere)
+    assert to_respect(queue, "newcomer") == queue
+
+
+def test_whose_turn_it_is_starts_also_when_it_comes_a_moment_late():
+    first, second = entry("first", NOW_AT), entry("second", NOW_AT, arrived_at=NOW_AT - 5.0)
+    plan = planned((first, second), 1)
+    assert plan.due == ("first",)
+    kept = to_respect(plan.entries, "first")
+    late = snapshot(now_at=NOW_AT + 20.0, sites=(lone(),), queue=kept)
+    assert decide(on_docs(units=600.0), late).outcome is Outcome.RUN
 
 
 def test_a_run_whose_devices_are_sold_no_more_decides_anew():

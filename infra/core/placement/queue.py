@@ -80,7 +80,25 @@ def entry_of(
         burst_micro=None if burst is None else max(0, burst.cost.total_micro - chosen.cost.total_micro),
         boot_s=0.0 if burst is None else burst.time.boot_s,
         latest_start_at=latest_at,
+        position=1
+        + max((entry.position for entry in snapshot.queue if (entry.site, entry.offer) == where), default=-1),
     )
+
+
+def to_respect(queue: Iterable[QueueEntry], run_id: str) -> tuple[QueueEntry, ...]:
+    """The kept starts that a run must not delay: all others', but not of those that stand behind it in its own queue.
+
+    They were planned around its start, and are planned anew when it comes a moment later than planned.
+    """
+    entries = tuple(queue)
+    own = next((entry for entry in entries if entry.run_id == run_id), None)
+    if own is None:
+        return entries
+
+    def behind(entry: QueueEntry) -> bool:
+        return (entry.site, entry.offer) == (own.site, own.offer) and entry.position >= own.position
+
+    return tuple(entry for entry in entries if not behind(entry))
 
 
 def replan(
@@ -105,13 +123,16 @@ def replan(
             continue
         load = in_use.get(where)
         cluster = Cluster(1, capacity[where], _running(load, now_at) if load else ())
-        told = {job.id: job for job in plan_queue(cluster, map(_job, waiting), now_at, PLANNING).jobs}
+        jobs = plan_queue(cluster, map(_job, waiting), now_at, PLANNING).jobs
+        told = {job.id: (position, job) for position, job in enumerate(jobs)}
         for entry in waiting:
-            job = told[entry.run_id]
+            position, job = told[entry.run_id]
             if job.action is not Action.RESERVE:
                 due.append(entry.run_id)
             start_at = entry.start_at if job.start_at is None or job.action is Action.BURST else job.start_at
-            planned.append(replace(entry, start_at=start_at, why=job.why.value, promised=job.promised))
+            planned.append(
+                replace(entry, start_at=start_at, why=job.why.value, promised=job.promised, position=position)
+            )
     return Replanned(tuple(sorted(planned, key=lambda entry: entry.run_id)), tuple(sorted(due)))
 
 

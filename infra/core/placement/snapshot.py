@@ -80,6 +80,7 @@ class QueueEntry:
         latest_start_at: Its latest start here that keeps its deadline; ``None`` without a deadline.
         promised: An earlier plan put it first for its latest start, and later plans keep to that.
         why: Code of the planner's reason.
+        position: In which order the offer's queue was planned: who stands behind was planned around those before.
     """
 
     run_id: str
@@ -97,10 +98,11 @@ class QueueEntry:
     latest_start_at: float | None = None
     promised: bool = False
     why: str = ""
+    position: int = 0
 
     def __post_init__(self) -> None:
         where = f"queue: {self.run_id}"
-        for name in ("runtime_s", "wait_micro_per_hour", "boot_s"):
+        for name in ("runtime_s", "wait_micro_per_hour", "boot_s", "position"):
             require_number(getattr(self, name), f"{where}: {name}")
         require_number(self.devices, f"{where}: devices", minimum=1)
         for name in ("arrived_at", "start_at"):
@@ -147,7 +149,7 @@ class Snapshot:
     Attributes:
         now_at: The instant of the look; decisions have no other clock.
         health: Sites without an entry count as up.
-        queue: Other runs that wait, with the starts that are kept for them.
+        queue: Other runs that wait, with the starts that are kept for them; not those that stand behind this one.
     """
 
     now_at: float
