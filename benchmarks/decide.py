@@ -24,6 +24,7 @@ from infra.core.pricing import Price, PriceWindow
 from infra.core.units import period_of
 from infra.core.workload import DatasetRef, Resources, WorkKind, WorkloadRequest
 from infra.documents import load_policy
+from infra.documents.policy_windows import policy_at
 
 NOW_AT = 1_790_000_000.0
 COUNTRIES = ("DE", "FR", "NL", "IE", "SE", "US", "CA", "GB", "CH", "JP")

@@ -90,7 +90,7 @@ def test_the_guard_forces_on_demand_where_the_plain_rule_would_take_spot() -> No
 def test_a_pause_waits_for_capacity_that_has_just_gone() -> None:
     decision = decide(due(3600), world((GONE,)))
     assert (decision.outcome, decision.chosen.offer) == (Outcome.WAIT, "spot")
-    assert decision.wait_until_at == decision.chosen.start_at == NOW_AT + 20.0
+    assert decision.wait_until_at == decision.chosen.start_at == NOW_AT + 75.0
     assert codes(decision, "cloud-eu", "od") == [ReasonCode.SPOT_POLICY]
     impatient = decide(due(3600, fallbacks=()), world((GONE,)))
     assert (impatient.outcome, impatient.chosen.offer) == (Outcome.RUN, "od")
@@ -154,6 +154,8 @@ def test_a_running_attempt_moves_only_where_it_pays() -> None:
     assert ruled(due(3600.0), seen, ON_DEMAND).choice is Choice.SPOT
     nearly_done = due(3600.0, units=60.0)
     assert ruled(nearly_done, seen, ON_DEMAND).choice is Choice.ON_DEMAND
+    # Capacity that only may be there is no reason to stop what runs.
+    assert ruled(due(3600.0), world((GONE,)), ON_DEMAND).choice is Choice.ON_DEMAND
     free = replace(seen, loads=())
     assert ruled(due(3600.0), free, ON_SPOT).choice is Choice.OWNED
 

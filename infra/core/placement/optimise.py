@@ -161,7 +161,7 @@ def _planned(
     )
 
 
-def candidate_at(world: World, where: tuple[str, str], start_at: float) -> Candidate | None:
+def assess_at(world: World, where: tuple[str, str], start_at: float) -> Assessment | None:
     """An offer, as (site, offer), with this start and no other; ``None`` when its devices are not free then."""
     assessment = next(assessments(world, {where}))
     durations = assessment.durations
@@ -169,10 +169,16 @@ def candidate_at(world: World, where: tuple[str, str], start_at: float) -> Candi
         return None
     site, offer, view = assessment.site, assessment.offer, view_site(world, assessment.site)
     available = availability(world, site, offer, durations.total_s)
-    if view.moves is None or not fits(available.spans, start_at, durations.total_s):
+    free = start_at == available.enough_at or fits(available.spans, start_at, durations.total_s)
+    if view.moves is None or not free:
         return None
-    plans = _planned(world, site, offer, durations, view, (start_at,), available)
-    return best_candidate(world, replace(assessment, plans=plans))
+    return replace(assessment, plans=_planned(world, site, offer, durations, view, (start_at,), available))
+
+
+def candidate_at(world: World, where: tuple[str, str], start_at: float) -> Candidate | None:
+    """The candidate of :func:`assess_at`."""
+    assessment = assess_at(world, where, start_at)
+    return None if assessment is None else best_candidate(world, assessment)
 
 
 def _starts(world: World, site: Site, offer: Offer, view: SiteView, earliest_at: float) -> list[float]:

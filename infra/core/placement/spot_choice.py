@@ -6,7 +6,8 @@ enters when spot and on-demand offers are feasible now and something is known of
 What the policy is told, in hours of work on the slowest of the compared devices (of short work: in parts of them):
 
 - *work*: the compute that is kept with the required probability;
-- *overhead* of a start: boot and transfer at the required quantile and one checkpoint interval, for what was lost;
+- *overhead* of a start: boot and transfer at the required quantile, one checkpoint interval for what was lost, and the
+  control plane's own time;
 - *price* of an hour: the candidate's machine cost over its own hours, scaled to the device's speed.
 
 Egress is added to what the policy expects, and so is what waiting is worth where the choice is a pause.
@@ -15,7 +16,7 @@ Egress is added to what the policy expects, and so is what waiting is worth wher
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infra.core.inventory import Purchase
 from infra.core.placement.decision import Candidate, ReasonCode
@@ -23,17 +24,21 @@ from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S
 from infra.core.placement.optimise import candidate_at, wait_worth
 from infra.core.placement.shortlist import cheapest, choose
 from infra.core.placement.world import World
+from infra.core.spot.availability import Spell
 from infra.core.spot.guard import Choice, Job, Standing, ticks_left, ticks_needed
 from infra.core.spot.policy import Option, Owned, Zone, decide_spot
-from infra.core.spot.sightings import spell_now
+from infra.core.spot.sightings import seen_lately, spell_now
 from infra.core.units import SECONDS_PER_HOUR
 from infra.core.workload import Fallback
 
 MOST_ZONES = 4
 """Spot offers that are compared: the cheapest ones."""
 
-TICKS_S = (5.0, 10.0, 20.0, 40.0, 75.0, 150.0, 300.0, 600.0)
+TICKS_S = (5.0, 20.0, 75.0, 300.0, 600.0)
 """Times between two decisions that are used: ten minutes for long work, about a sixtieth of shorter work."""
+
+_TICKS_IN_START = 4
+"""Deciding more often than this within one start's overhead gains nothing."""
 
 TICK_H = 1.0 / 6.0
 """A tick in the job's own hours, which are shorter the shorter the work is."""
@@ -41,6 +46,18 @@ TICK_H = 1.0 / 6.0
 _TICKS_IN_WORK = 60
 _STEPS_IN_OCTAVE = 4
 """Overheads are rounded up to so many steps in a doubling, so that runs that are alike share a table."""
+
+_SIZES_H = tuple(10.0 * 2.0**power for power in range(13))
+"""Work and slack for which tables are made, in the job's hours; a run reads one table for as long as it can."""
+
+SHORT_WORK_S = 120.0
+"""A running attempt with less work left than this is left alone: a move takes about as long."""
+
+MOVE_S = 30.0
+"""What a start takes besides, of work that is not short: noticing, stopping at a checkpoint, settling, sending."""
+
+STARTS_TO_SPARE = 3.0
+"""On-demand capacity is left for spot only when so many starts' overheads fit before the deadline besides the work."""
 
 LEAST_GAIN = 0.1
 """A pause or a move is made for a gain of at least this share of what on-demand capacity costs in a tick. What is compared
@@ -122,22 +139,22 @@ def rule(world: World, running: Standpoint | None = None) -> Ruling | None:
         return None
     job = field.job
     zones = tuple(
-        Zone(
-            "/".join(_where(spot)),
-            spell_now(world.spot.get(_where(spot)), world.now_at, TICK_H * job.unit_h),
-            field.price(spot),
-        )
+        Zone("/".join(_where(spot)), _spell(world, job, _where(spot), running), field.price(spot))
         for spot in field.spots
     )
     standing = _standing(job, running)
     on_demand_price, owned = field.price(field.on_demand), _owned(world, field)
-    decided = decide_spot(job, standing, zones, on_demand_price, owned)
-    market = decided if owned is None else decide_spot(job, standing, zones, on_demand_price)
+    sized, standing = _sized(job, standing)
+    decided = decide_spot(sized, standing, zones, on_demand_price, owned)
+    market = decided if owned is None else decide_spot(sized, standing, zones, on_demand_price)
     market_pause = next(each.expected_cost for each in market.options if each.choice is Choice.PAUSE)
+    # What is safe on on-demand capacity leaves it only with room for the move, a loss after it and the way back.
+    roomy = ticks_needed(job.total_h + STARTS_TO_SPARE * job.overhead_h, job.tick_h) <= ticks_left(job, 0.0)
+    settled = running is not None and running.purchase is Purchase.ON_DEMAND and not roomy
     found: list[tuple[float, bool, bool, int, Option, Candidate, float | None]] = []
     for index, option in enumerate(decided.options):
         taken = _taken(world, field, option, market_pause)
-        if taken is None:
+        if taken is None or (settled and option.choice in (Choice.SPOT, Choice.PAUSE)):
             continue
         candidate, until_at, extra_micro = taken
         stays = running is not None and option.choice is not Choice.PAUSE and _where(candidate) == running.where
@@ -153,6 +170,15 @@ def rule(world: World, running: Standpoint | None = None) -> Ruling | None:
         best = kept
     compared = {_where(entry[5]): _whole(entry[0]) for entry in found if not entry[1]}
     return Ruling(best[4].choice, best[5], best[6], _whole(best[0]), compared, len(found) == 1, _tick_s(job))
+
+
+def _spell(world: World, job: Job, where: tuple[str, str], running: Standpoint | None) -> Spell:
+    """The spell that a spot offer is in. Nothing that runs is stopped for capacity that nobody has seen lately."""
+    capacity = world.spot.get(where)
+    spell = spell_now(capacity, world.now_at, TICK_H * job.unit_h)
+    if running is None or running.where == where or seen_lately(capacity, world.now_at):
+        return spell
+    return replace(spell, available=False)
 
 
 def _taken(
@@ -207,7 +233,11 @@ def _field(world: World, running: Standpoint | None) -> _Field | None:
     field = _Field(tuple(spots), on_demand, owned, job, reference_s)
     dear = field.price(on_demand)
     worth = tuple(each for each in spots if field.price(each) < dear or each is here)
-    return _Field(worth, on_demand, owned, job, reference_s) if worth and job.deadline_h >= job.total_h else None
+    if not worth or job.deadline_h < job.total_h:
+        return None
+    if running is not None and job.total_h * job.unit_h * SECONDS_PER_HOUR < SHORT_WORK_S:
+        return None
+    return _Field(worth, on_demand, owned, job, reference_s)
 
 
 def _running_candidate(world: World, running: Standpoint) -> Candidate | None:
@@ -225,9 +255,10 @@ def _job(world: World, on_demand: Candidate, compared: list[Candidate], referenc
     high_s = on_demand.finish_high_at - world.now_at - on_demand.time.boot_s - on_demand.time.transfer_s
     work_s = max(high_s, on_demand.time.compute_s) * reference_s / on_demand.time.compute_s
     start_s = max(each.time_high.boot_s + each.time_high.transfer_s for each in compared)
-    overhead_s = start_s + min(CHECKPOINT_INTERVAL_S, reference_s)
+    overhead_s = start_s + min(CHECKPOINT_INTERVAL_S, reference_s) + (MOVE_S if work_s >= SHORT_WORK_S else 0.0)
     steps = math.ceil(_STEPS_IN_OCTAVE * math.log2(max(overhead_s, 1.0)))
-    tick_s = max(each for each in TICKS_S if each <= max(TICKS_S[0], work_s / _TICKS_IN_WORK))
+    about_s = max(TICKS_S[0], work_s / _TICKS_IN_WORK, overhead_s / _TICKS_IN_START)
+    tick_s = max(each for each in TICKS_S if each <= about_s)
     hour_s = tick_s / TICK_H
     return Job(
         total_h=work_s / hour_s,
@@ -259,6 +290,16 @@ def _standing(job: Job, running: Standpoint | None) -> Standing:
     zone = "/".join(running.where) if running.purchase is Purchase.SPOT else ""
     pending_h = min(running.pending_s / (SECONDS_PER_HOUR * job.unit_h), job.overhead_h)
     return Standing(0.0, 0.0, _CHOICES[running.purchase], zone, pending_h)
+
+
+def _sized(job: Job, standing: Standing) -> tuple[Job, Standing]:
+    """The same work left and time left, as what is left of a job of a round size: jobs that are alike share a table."""
+    total_h = next((size for size in _SIZES_H if size >= job.total_h), job.total_h)
+    slack_h = job.deadline_h - job.total_h
+    slack_h = next((size for size in _SIZES_H if size >= slack_h), slack_h)
+    sized = replace(job, total_h=total_h, deadline_h=total_h + slack_h)
+    elapsed_h, progress_h = sized.deadline_h - job.deadline_h, sized.total_h - job.total_h
+    return sized, replace(standing, elapsed_h=elapsed_h, progress_h=progress_h)
 
 
 def _last_pause_at(world: World, job: Job) -> float:

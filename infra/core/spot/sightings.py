@@ -132,6 +132,11 @@ def _mean(model: SpellModel, mean_log_h: float, length_s: float) -> float:
     return model.memory * mean_log_h + (1.0 - model.memory) * math.log(length_h)
 
 
+def seen_lately(capacity: SpotCapacity | None, now_at: float) -> bool:
+    """Whether capacity was seen to be there within the last hour, and not only may be."""
+    return capacity is not None and capacity.available and now_at - capacity.seen_at <= UNSEEN_S
+
+
 def spell_now(capacity: SpotCapacity | None, now_at: float, tick_h: float, model: SpellModel = POOLED) -> Spell:
     """The spell that an offer is in now, as far as anybody can say.
 
