@@ -15,6 +15,7 @@ from infra.core.placement.decision import CostParts, Decision
 from infra.core.placement.learning import Observation as Observation
 from infra.core.placement.snapshot import QueueEntry, Snapshot
 from infra.core.policy_source import PolicySource
+from infra.core.spot.sightings import SpotSighting
 from infra.core.trust import PermitClaims
 from infra.core.workload import WorkKind, WorkloadRequest
 
@@ -114,6 +115,7 @@ class AttemptRecord:
         child_run_id: The site's flow run, once dispatched.
         metered: What the site measured (seconds by part, bytes), once reported.
         charged: What was settled.
+        ending: Why it ended where that was no fault of the work: ``moved``, ``reclaimed`` or ``refused``; else ``None``.
     """
 
     run_id: str
@@ -133,6 +135,7 @@ class AttemptRecord:
     finished_at: float | None = None
     metered: dict[str, float] | None = None
     charged: CostParts | None = None
+    ending: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,16 @@ class History(Protocol):
         """Newest first, with the instant at which the attempt was placed where the attempt is known."""
 
 
+class SpotStore(Protocol):
+    """What attempts showed of spot offers' capacity. A sighting is never changed or deleted."""
+
+    def add(self, sighting: SpotSighting) -> None:
+        """Idempotent for its (run, attempt, what)."""
+
+    def sightings(self, limit_per_offer: int = 200) -> tuple[SpotSighting, ...]:
+        """The newest of each (site, offer), newest first."""
+
+
 class PolicyChange(StrEnum):
     """Why a version of the policy became the current one."""
 
@@ -302,7 +315,7 @@ class PolicyStore(Protocol):
 
 
 class ControlStore(Protocol):
-    """The control plane's database: the five stores, and transactions that span them.
+    """The control plane's database: the six stores, and transactions that span them.
 
     Each call of a store is a transaction by itself. Inside ``with store.transaction():`` the calls of this thread
     join one: all of them are kept, or, when an exception leaves the block, none. So a claim of devices and its
@@ -321,6 +334,7 @@ class ControlStore(Protocol):
     catalog: Catalog
     history: History
     policies: PolicyStore
+    spot: SpotStore
 
     def transaction(self) -> AbstractContextManager[None]:
         """All writes of the block, or none. Blocks may be nested; the outermost one commits."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 from infra.adapters.reports import read_report
 from infra.core.budget import EntryKind
 from infra.core.errors import ConflictError, UnavailableError
+from infra.core.inventory import Purchase
 from infra.core.lifecycle import AttemptState, RunState
-from infra.core.metering import ReportKind, ReportOutcome, SiteReport, charge_parts
+from infra.core.metering import ReportKind, ReportOutcome, SiteReport, charge_parts, sighting_of
 from infra.core.placement.decision import CostParts
 from infra.core.placement.snapshot import Snapshot
+from infra.core.spot.sightings import SpotSighting
 from infra.documents import request_from_json, snapshot_from_json
 from infra.ports import AttemptRecord, Observation
 from infra.wiring import ControlPlane
@@ -27,6 +29,11 @@ def closing_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport 
     return _report(control, attempt, ReportKind.CLOSED)
 
 
+def running_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | None:
+    """The site's last word on an attempt that goes on: its newest meter reading, else that it has begun."""
+    return _report(control, attempt, ReportKind.METER) or _report(control, attempt, ReportKind.OPENED)
+
+
 def _report(control: ControlPlane, attempt: AttemptRecord, kind: ReportKind) -> SiteReport | None:
     return read_report(control.store, control.trusted_keys, attempt.run_id, attempt.attempt, kind, attempt.site)
 
@@ -34,8 +41,10 @@ def _report(control: ControlPlane, attempt: AttemptRecord, kind: ReportKind) -> 
 def conclude(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None, units: float) -> AttemptRecord:
     """Write down how the attempt ended: FINISHED when the site says so, LOST otherwise.
 
-    A finished attempt becomes part of the history that estimates are learnt from.
+    A finished attempt becomes part of the history that estimates are learnt from, and what an attempt on spot showed of its
+    capacity part of the sightings.
     """
+    seen = sighting_of(report) if report is not None and attempt.purchase == Purchase.SPOT else None
     finished = report is not None and report.outcome is ReportOutcome.FINISHED
     state = AttemptState.FINISHED if finished else AttemptState.LOST
     if attempt.state.holds_devices:
@@ -45,7 +54,10 @@ def conclude(control: ControlPlane, attempt: AttemptRecord, report: SiteReport |
             state,
             finished_at=control.clock.now() if report is None else report.ended_at,
             metered={} if report is None else report.measures(),
+            ending=attempt_ending(control, attempt, seen),
         )
+    if seen is not None:
+        control.database.spot.add(seen)
     if finished and report is not None and units > 0:
         run = control.database.runs.run(attempt.run_id)
         assert run is not None
@@ -65,6 +77,14 @@ def conclude(control: ControlPlane, attempt: AttemptRecord, report: SiteReport |
             )
         )
     return attempt
+
+
+def attempt_ending(control: ControlPlane, attempt: AttemptRecord, seen: SpotSighting | None) -> str | None:
+    """Why the attempt ends where the work is not to blame: it was told to move, or its capacity went."""
+    stored = next(each for each in control.database.runs.attempts(attempt.run_id) if each.attempt == attempt.attempt)
+    if stored.ending is None and seen is not None and not seen.what.obtainable:
+        return seen.what.value
+    return stored.ending
 
 
 def settle(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None) -> AttemptRecord:

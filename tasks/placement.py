@@ -6,6 +6,7 @@ Plain functions over the control plane's ports; ``tasks/entry.py`` shows them to
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from infra.core.units import period_of
 from infra.core.workload import DatasetRef, WorkloadRequest
 from infra.ports import AttemptRecord, CatalogEntry, RunRecord
 from infra.wiring import ControlPlane
+from tasks.site_io import share_done
 from tasks.site_job import InputRef, SiteWork
 
 ROUNDS = 20
@@ -157,12 +159,18 @@ def recheck_policy(request: WorkloadRequest, snapshot: Snapshot, chosen: Candida
 
 
 def remaining(control: ControlPlane, plan: RunPlan) -> WorkloadRequest:
-    """The request with its budget reduced by what earlier attempts were charged."""
-    request = plan.request
+    """The request less what earlier attempts were charged, and less the work that the last checkpoint stands for."""
+    request, attempts = plan.request, control.database.runs.attempts(plan.run_id)
+    if attempts and request.checkpointed:
+        request = replace(request, units=request.units * (1.0 - share_done(control.store, plan.run_id)))
+    return left_of_budget(request, attempts)
+
+
+def left_of_budget(request: WorkloadRequest, attempts: Iterable[AttemptRecord]) -> WorkloadRequest:
+    """The request with its budget reduced by what these attempts were charged."""
     if request.budget_micro is None:
         return request
-    charged = [attempt.charged for attempt in control.database.runs.attempts(plan.run_id)]
-    spent = sum(parts.total_micro for parts in charged if parts is not None)
+    spent = sum(attempt.charged.total_micro for attempt in attempts if attempt.charged is not None)
     return replace(request, budget_micro=max(0, request.budget_micro - spent))
 
 

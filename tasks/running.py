@@ -19,16 +19,20 @@ from infra.core.workload import DatasetRef, WorkloadRequest
 from infra.ports import AttemptRecord, Publication
 from infra.wiring import ControlPlane, control_plane
 from tasks import artifacts
-from tasks.attempts import conclude, end_run, settle
+from tasks.attempts import conclude, end_run, settle, wanted_units
 from tasks.contracts import CheckedVersion, Quarantined, check_version
 from tasks.datasets.reading import load_manifest
 from tasks.dispatching import await_report, dispatch
 from tasks.entry import AlreadyHandledError, EndedError, WaitUntilError, flow_run_id
+from tasks.moving import MOVED
 from tasks.options import DatasetChoice
 from tasks.placement import Placement, RunPlan, open_run, place
 from tasks.publication import publish_result
 
 MOST_ATTEMPTS = 4
+MOST_IN_ALL = 50
+"""With those that were moved or whose spot capacity went."""
+
 _TRIED_AGAIN = (ReportOutcome.FINISHED, ReportOutcome.LOST, ReportOutcome.CAPPED, ReportOutcome.EXPIRED)
 """Ends after which the run goes on: with its result, or with another attempt from the last checkpoint."""
 
@@ -139,14 +143,24 @@ def run_placed(
             if run.state.final and done is None:
                 raise EndedError("Failed", "RUN_ENDED", f"it is {run.state}: {run.detail}", plan.run_id)
             if live is None:
-                if len(attempts) >= MOST_ATTEMPTS:
-                    raise EndedError("Failed", "ATTEMPTS_EXHAUSTED", f"lost {len(attempts)} times", plan.run_id)
+                _require_attempt_left(plan, attempts)
                 live = _place(plan)
             _advance(control, plan, live)
     except HeadraceError as error:
         if not error.retryable:
             end_run(control, plan.run_id, RunState.FAILED, str(error))
         raise
+
+
+def _require_attempt_left(plan: RunPlan, attempts: tuple[AttemptRecord, ...]) -> None:
+    """Refuse another attempt after too many that were lost.
+
+    Where the spot policy decides, an attempt that was moved or whose capacity went is no failure: it was reckoned with.
+    """
+    reckoned_with = plan.request.checkpointed and plan.request.deadline_at is not None
+    lost = [attempt for attempt in attempts if attempt.ending is None or not reckoned_with]
+    if len(lost) >= MOST_ATTEMPTS or len(attempts) >= MOST_IN_ALL:
+        raise EndedError("Failed", "ATTEMPTS_EXHAUSTED", f"lost {len(attempts)} times", plan.run_id)
 
 
 def _place(plan: RunPlan) -> AttemptRecord:
@@ -181,7 +195,7 @@ def _advance(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> No
             return
         attempt = dispatched
     report = await_report(control, attempt)
-    attempt = conclude(control, attempt, report, plan.request.units)
+    attempt = conclude(control, attempt, report, wanted_units(control, plan.run_id))
     if attempt.state is AttemptState.FINISHED and report is not None:
         try:
             publish(plan, attempt, report)
@@ -191,7 +205,8 @@ def _advance(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> No
             settle_attempt(plan, attempt, report)
             raise TableMovedError(str(error)) from None
     settle_attempt(plan, attempt, report)
-    _stop_if_hopeless(plan, report)
+    if attempt.ending != MOVED:
+        _stop_if_hopeless(plan, report)
 
 
 @task(name="publish", persist_result=False)

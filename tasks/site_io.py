@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from data_contracts.layout import site_prefix, version_prefix
 from data_contracts.manifest import MANIFEST_NAME, Manifest, ManifestFile, describe_part
 from infra.core.canonical import canonical, run_key
-from infra.core.errors import InputError, RefusedError
+from infra.core.errors import InputError, RefusedError, UnavailableError
 from infra.core.trust import PermittedDataset
 from infra.ports import ObjectStore
 from tasks.datasets.reading import copy_version, load_manifest, read_part
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 RESULT = "result.json"
 """The attempt's ``SiteResult``; a file of its manifest like any other."""
+
+PROGRESS = "progress.json"
+"""How far the last checkpoint is; only estimates rest on it."""
 
 _KEPT_STATES = 2
 _PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -200,10 +203,11 @@ class StoreCheckpoints:
         self._store, self._attempt = store, attempt
         self._prefix = checkpoints_prefix(run_id)
 
-    def save(self, step: int, data: bytes) -> None:
-        """Keep a state, whole or not at all."""
+    def save(self, step: int, data: bytes, done: float = 0.0) -> None:
+        """Keep a state, whole or not at all; then say what share of the work it stands for."""
         name = f"{step:012d}-{self._attempt:06d}-{hashlib.sha256(data).hexdigest()}.state"
         self._store.put(f"{self._prefix}/states/{name}", data)
+        self._store.put(f"{self._prefix}/{PROGRESS}", canonical({"done": done}))
         for key in self._states()[_KEPT_STATES:]:
             self._store.delete(key)
 
@@ -252,6 +256,19 @@ def attempt_prefix(run_id: str, attempt: int) -> str:
 def checkpoints_prefix(run_id: str) -> str:
     """Where a run's checkpoints lie."""
     return f"runs/{run_key(run_id)}/checkpoints"
+
+
+def share_done(store: ObjectStore, run_id: str) -> float:
+    """The share of a run's whole work that its last checkpoint stands for, 0 to 1; 0 when nobody said."""
+    try:
+        done = json.loads(store.get(f"{checkpoints_prefix(run_id)}/{PROGRESS}"))["done"]
+        return min(1.0, max(0.0, float(done)))
+    except UnavailableError as problem:
+        if problem.code != "NOT_FOUND":
+            raise
+        return 0.0
+    except (ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def clear_checkpoints(store: ObjectStore, run_id: str) -> None:

@@ -96,7 +96,8 @@ class AttemptOutputs(Protocol):
 class Checkpoints(Protocol):
     """Checkpoints of a run, kept over its attempts. Only whole ones are ever seen."""
 
-    def save(self, step: int, data: bytes) -> None: ...
+    def save(self, step: int, data: bytes, done: float = 0.0) -> None:
+        """Keep a state. ``done`` is the share of the run's whole work that it stands for, where that is known."""
 
     def latest(self) -> tuple[int, bytes] | None:
         """The checkpoint with the highest step, of whatever attempt."""

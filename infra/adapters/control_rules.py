@@ -27,7 +27,9 @@ CLOSED = (AttemptState.SETTLED, AttemptState.EXPIRED)
 SHORTEST_PREFIX = 8
 """A run may be named by this many first characters of its id, or more."""
 
-CHANGEABLE = frozenset({"child_run_id", "started_at", "expected_finish_at", "finished_at", "metered", "charged"})
+CHANGEABLE = frozenset(
+    {"child_run_id", "started_at", "expected_finish_at", "finished_at", "metered", "charged", "ending"}
+)
 """Fields of an attempt that :meth:`RunStore.update_attempt` may set."""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from infra.core.inventory import Site
+from infra.core.inventory import Purchase, Site
+from infra.core.lifecycle import AttemptState
 from infra.core.placement.learning import Observation, learn_boots, learn_handovers, learn_rates
 from infra.core.placement.queue import to_respect
 from infra.core.placement.snapshot import OfferLoad, Rate, Release, SiteHealth, Snapshot
 from infra.core.policy import Policy
+from infra.core.spot.sightings import Sighting, SpotCapacity, SpotSighting, learn_capacity
 from infra.core.units import period_of
 from infra.ports import AttemptRecord, Clock, ControlStore
 
@@ -43,6 +45,26 @@ def with_measured(
     return tuple(load for _, load in sorted(by_offer.items()))
 
 
+def spot_of(
+    sightings: tuple[SpotSighting, ...], attempts: tuple[AttemptRecord, ...], sites: tuple[Site, ...], now_at: float
+) -> tuple[SpotCapacity, ...]:
+    """What is known of the spot offers that are sold: past sightings, and that what runs now is still held."""
+    sold = {
+        (site.name, offer.name)
+        for site in sites
+        for pool in site.pools
+        for offer in pool.offers
+        if offer.purchase is Purchase.SPOT
+    }
+    running = {(each.run_id, each.attempt) for each in attempts if each.state is AttemptState.DISPATCHED}
+    held = [
+        replace(seen, what=Sighting.HELD, at=max(seen.at, now_at))
+        for seen in sightings
+        if seen.what is Sighting.OPENED and (seen.run_id, seen.attempt) in running
+    ]
+    return learn_capacity(seen for seen in (*sightings, *held) if (seen.site, seen.offer) in sold)
+
+
 def take_snapshot(
     database: ControlStore,
     sites: tuple[Site, ...],
@@ -59,7 +81,8 @@ def take_snapshot(
         policy_at: The current policy with its windows as of an instant.
         health: Says how the named sites are, given the instant.
         datasets: Names and versions to include; all accepted ones when ``None``.
-        run_id: The run that is decided about: it need not respect those who stand behind it in the queue.
+        run_id: The run that is decided about: its own devices are left out, and it need not respect those who stand behind
+            it in the queue.
     """
     now_at = clock.now()
     healths = health(tuple(site.name for site in sites), now_at)
@@ -73,7 +96,9 @@ def take_snapshot(
         balances = database.ledger.balances(period_of(now_at))
         observations = database.history.observations()
         queue = to_respect(database.runs.queue(), run_id)
+        sightings = database.spot.sightings()
         policy = policy_at(now_at)
+    others = tuple(attempt for attempt in holding if attempt.run_id != run_id)
     versions = sorted({entry.version for entry in entries}, key=lambda version: (version.name, version.version))
     return Snapshot(
         now_at=now_at,
@@ -82,7 +107,8 @@ def take_snapshot(
         datasets=tuple(versions),
         balances=balances,
         rates=learn_rates(observations, priors),
-        loads=with_measured(loads_of(holding, now_at), observations, sites),
+        loads=with_measured(loads_of(others, now_at), observations, sites),
         health=healths,
         queue=queue,
+        spot=spot_of(sightings, holding, sites, now_at),
     )

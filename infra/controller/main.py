@@ -13,6 +13,7 @@ from data_contracts.model import Contract
 from infra.adapters.objects_local import LocalStore
 from infra.controller.landing import LandingWatcher, emit_arrival
 from infra.controller.orphans import mend
+from infra.controller.spot_watch import SpotWatch
 from infra.controller.waiting import WakeUps
 from infra.core.inventory import Site
 from infra.core.jurisdictions import permits
@@ -39,6 +40,7 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
         lambda name: may_read(load_contract(name, contracts), here),
     )
     wake_ups = WakeUps(control)
+    spot_watch = SpotWatch(control)
 
     def reap_local_sites() -> list[object]:
         directories = [control.settings.site_dir(site.name) for site in control.sites]
@@ -57,6 +59,7 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
         ("arrivals", 1.0, watcher.scan),
         ("wake-ups", 1.0, wake_ups.look),
         ("orphans", 2.0, lambda: mend(control)),
+        ("spot", 5.0, spot_watch.look),
         ("reaper", 5.0, reap_local_sites),
         ("tidying", 3600.0, tidy),
     ]

@@ -7,11 +7,12 @@ is rounded up once, for the whole time, so that the parts add up to what the mac
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from infra.core.placement.decision import CostParts
 from infra.core.pricing import Price
+from infra.core.spot.sightings import Sighting, SpotSighting
 from infra.core.units import BYTES_PER_GB, SECONDS_PER_HOUR, require_number
 
 
@@ -102,6 +103,30 @@ class SiteReport:
             "run_s": self.run_s,
             "egress_bytes": float(self.egress_bytes),
         }
+
+
+_TAKEN_BACK = ("WORKERS_LOST",)
+_NEVER_UP = ("CLUSTER_START_FAILED", "CLUSTER_START_SLOW")
+
+
+def sighting_of(report: SiteReport) -> SpotSighting | None:
+    """What a report on a spot offer shows of its capacity; ``None`` when it says nothing.
+
+    A process that died or a worker that was killed is no sign of capacity, neither that it went nor that it stayed.
+    """
+    ready_at = report.ready_at
+    if ready_at is None:
+        refused = report.outcome is ReportOutcome.LOST and report.message.startswith(_NEVER_UP)
+        return _sighting(report, Sighting.REFUSED, report.ended_at) if refused else None
+    if report.kind is not ReportKind.CLOSED:
+        return replace(_sighting(report, Sighting.OPENED, ready_at), at=ready_at)
+    if report.outcome is not ReportOutcome.LOST:
+        return _sighting(report, Sighting.HELD, ready_at)
+    return _sighting(report, Sighting.RECLAIMED, ready_at) if report.message.startswith(_TAKEN_BACK) else None
+
+
+def _sighting(report: SiteReport, what: Sighting, since_at: float) -> SpotSighting:
+    return SpotSighting(report.run_id, report.attempt, report.site, report.offer, what, since_at, report.ended_at)
 
 
 def machine_cost_micro(price: Price | None, devices: int, started_at: float, until_at: float) -> int:

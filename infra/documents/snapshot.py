@@ -40,6 +40,7 @@ def check_snapshot(snapshot: Snapshot, where: str) -> None:
     _unique(where, "balances", ((balance.tenant, balance.period) for balance in snapshot.balances))
     _unique(where, "rates", ((rate.kind.value, rate.device) for rate in snapshot.rates))
     _unique(where, "loads", ((load.site, load.offer) for load in snapshot.loads))
+    _unique(where, "spot", ((entry.site, entry.offer) for entry in snapshot.spot))
     _unique(where, "health", (entry.site for entry in snapshot.health))
     _unique(where, "policy.windows", (window.name for window in snapshot.policy.windows))
     _unique(where, "policy.tenants", (rules.tenant for rules in snapshot.policy.tenants))

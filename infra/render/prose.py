@@ -89,6 +89,19 @@ def _not_cheapest(params: _Params, _: float | None) -> str:
     return f"costs the same and ends {span(later_s)} later" if later_s > 0 else "equal; the first by name is taken"
 
 
+_SPOT_CHOICES = {"spot": "spot elsewhere", "on_demand": "on-demand", "owned": "owned devices", "none": "a pause"}
+
+
+def _spot_policy(params: _Params, _: float | None) -> str:
+    chosen = _SPOT_CHOICES.get(params["choice"], params["choice"])
+    if params["forced"]:
+        return f"the deadline leaves {chosen} only, should spot capacity go"
+    told = f"{chosen} is expected to cost {money(params['chosen_micro'])} to the end"
+    if "expected_micro" not in params:
+        return f"{told}, and this is dearer or too risky for the deadline"
+    return f"{told}, this {money(params['expected_micro'])}"
+
+
 _REASONS: dict[ReasonCode, _Sentence] = {
     ReasonCode.RESIDENCY_EXCLUDED: _residency,
     ReasonCode.TRUST_ZONE_TOO_LOW: lambda p, _: f"trust zone {p['zone']} is below {p['needed']}",
@@ -119,6 +132,7 @@ _REASONS: dict[ReasonCode, _Sentence] = {
         f"may cost {money(p['needed_micro'])}, {p['tenant']} has {money(p['available_micro'])} left"
     ),
     ReasonCode.NOT_CHEAPEST: _not_cheapest,
+    ReasonCode.SPOT_POLICY: _spot_policy,
 }
 
 
@@ -178,6 +192,7 @@ _BINDING: dict[ReasonCode, str] = {
     ReasonCode.BUDGET_RUN_EXCEEDED: "run's budget",
     ReasonCode.BUDGET_TENANT_EXCEEDED: "tenant's budget",
     ReasonCode.NOT_CHEAPEST: "cost",
+    ReasonCode.SPOT_POLICY: "spot policy",
 }
 
 

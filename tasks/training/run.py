@@ -204,7 +204,10 @@ class _Course:
     def _save(self, state: TrainingState, optimiser: torch.optim.Adam, weights: torch.nn.Parameter) -> None:
         kept = optimiser.state[weights]
         state.moment, state.square = kept["exp_avg"].numpy(), kept["exp_avg_sq"].numpy()
-        self._job.checkpoints.save(state.steps, checkpoint.to_bytes(state, self._fingerprint))
+        total_steps = self.steps_per_epoch * self._settings.epochs
+        self._job.checkpoints.save(
+            state.steps, checkpoint.to_bytes(state, self._fingerprint), state.steps / total_steps
+        )
 
     def _tell(self, state: TrainingState, total_steps: int) -> None:
         mean = state.loss_sum / max(state.rows_seen, 1)

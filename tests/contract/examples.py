@@ -13,6 +13,7 @@ from infra.core.placement.snapshot import Rate, Snapshot
 from infra.core.policy import PERMIT_ALL, Policy
 from infra.core.policy_source import PolicySource
 from infra.core.pricing import Price, PriceWindow
+from infra.core.spot.sightings import Sighting, SpotSighting
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest
 from infra.ports import AttemptRecord, Observation, Publication, RunRecord
@@ -78,6 +79,11 @@ def publication(run_id: str = RUN, attempt: int = 1) -> Publication:
 def observation(run_id: str = RUN, attempt: int = 1, **changes: Any) -> Observation:
     past = Observation(run_id, attempt, WorkKind.TRAINING, "onprem-fra", "owned", "gpu-sim", 2, 5000.0, 12.3, 0.1, NOW)
     return replace(past, **changes)
+
+
+def sighting(run_id: str = RUN, attempt: int = 1, **changes: Any) -> SpotSighting:
+    seen = SpotSighting(run_id, attempt, "cloud-eu-central", "spot", Sighting.OPENED, NOW + 0.1, NOW + 0.1)
+    return replace(seen, **changes)
 
 
 def request() -> WorkloadRequest:

@@ -166,7 +166,9 @@ def test_an_attempts_life_is_recorded_without_loss(runs: RunStore) -> None:
     runs.claim_attempt(examples.attempt_record(), 4)
     runs.update_attempt(RUN, 1, AttemptState.DISPATCHED, child_run_id="child", expected_finish_at=NOW + 1 / 3)
     metered = {"run_s": 0.1 + 0.2, "egress_bytes": 12345678901.0}
-    finished = runs.update_attempt(RUN, 1, AttemptState.FINISHED, finished_at=NOW + 77.7, metered=metered)
+    finished = runs.update_attempt(
+        RUN, 1, AttemptState.FINISHED, finished_at=NOW + 77.7, metered=metered, ending="moved"
+    )
     settled = runs.update_attempt(RUN, 1, AttemptState.SETTLED, charged=CostParts(1, 2, 3, 4))
     expected = examples.attempt_record(
         state=AttemptState.FINISHED,
@@ -174,6 +176,7 @@ def test_an_attempts_life_is_recorded_without_loss(runs: RunStore) -> None:
         expected_finish_at=NOW + 1 / 3,
         finished_at=NOW + 77.7,
         metered=metered,
+        ending="moved",
     )
     assert finished == expected
     assert settled == replace(expected, state=AttemptState.SETTLED, charged=CostParts(1, 2, 3, 4))

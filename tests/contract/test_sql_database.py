@@ -47,6 +47,7 @@ def filled(url: str, **options: float) -> Database:
         database.runs.update_attempt(RUN, 1, state)
     database.runs.publish(examples.publication())
     database.policies.change(examples.POLICY, PolicyChange.APPLY, "first", NOW)
+    database.spot.add(examples.sighting())
     return database
 
 

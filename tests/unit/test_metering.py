@@ -20,9 +20,11 @@ from infra.core.metering import (
     cap_reached_at,
     charge_parts,
     machine_cost_micro,
+    sighting_of,
 )
 from infra.core.placement.decision import CostParts
 from infra.core.pricing import Price, PriceWindow
+from infra.core.spot.sightings import Sighting, SpotSighting
 
 SITE, OTHER = (Ed25519PrivateKey.from_private_bytes(letter * 32) for letter in (b"s", b"o"))
 KEYS = {"cloud-eu": SITE.public_key(), "cloud-us": OTHER.public_key()}
@@ -153,3 +155,29 @@ def test_a_report_of_anybody_or_anything_else_is_forged(token: str) -> None:
     with pytest.raises(RefusedError) as refused:
         read_report(store, KEYS, REPORT.run_id, 2, "closed", "cloud-eu")
     assert refused.value.code == "REPORT_FORGED"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "since_at"),
+    [
+        ({}, Sighting.HELD, 1030.0),
+        ({"outcome": ReportOutcome.CANCELLED}, Sighting.HELD, 1030.0),
+        ({"kind": ReportKind.METER, "outcome": ReportOutcome.RUNNING}, Sighting.OPENED, 1030.0),
+        ({"outcome": ReportOutcome.LOST, "message": "WORKERS_LOST at dask: none"}, Sighting.RECLAIMED, 1030.0),
+        ({"outcome": ReportOutcome.LOST, "message": "PROCESS_DIED: status -9"}, None, None),
+        (
+            {"outcome": ReportOutcome.LOST, "message": "CLUSTER_START_FAILED at x: no", "ready_at": None},
+            Sighting.REFUSED,
+            1130.0,
+        ),
+        ({"outcome": ReportOutcome.CANCELLED, "message": "CANCELLED", "ready_at": None}, None, None),
+        ({"kind": ReportKind.OPENED, "outcome": ReportOutcome.RUNNING, "ready_at": None}, None, None),
+    ],
+)
+def test_what_a_report_shows_of_spot_capacity(changes: dict, what: Sighting | None, since_at: float | None) -> None:
+    seen = sighting_of(replace(REPORT, **changes))
+    if what is None:
+        assert seen is None
+        return
+    at = 1030.0 if what is Sighting.OPENED else 1130.0
+    assert seen == SpotSighting("run-1:embed", 2, "cloud-eu", "gpu", what, since_at, at)

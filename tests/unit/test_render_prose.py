@@ -58,6 +58,10 @@ SENTENCES = {
         "may cost $0.005437, t has $0.00 left",
     ),
     ReasonCode.NOT_CHEAPEST: ({"extra_micro": 8043, "later_s": 0.0}, "costs $0.008043 more"),
+    ReasonCode.SPOT_POLICY: (
+        {"choice": "spot", "forced": 0, "chosen_micro": 1_245_334, "expected_micro": 2_238_609},
+        "spot elsewhere is expected to cost $1.25 to the end, this $2.24",
+    ),
 }
 
 
@@ -77,6 +81,10 @@ def test_other_sentences_of_a_code() -> None:
     assert reason_text(tie) == "costs the same and ends 4 s later"
     same = _reason(ReasonCode.NOT_CHEAPEST, extra_micro=0, later_s=0.0)
     assert reason_text(same) == "equal; the first by name is taken"
+    forced = _reason(ReasonCode.SPOT_POLICY, choice="on_demand", forced=1, chosen_micro=5)
+    assert reason_text(forced) == "the deadline leaves on-demand only, should spot capacity go"
+    left_out = _reason(ReasonCode.SPOT_POLICY, choice="none", forced=0, chosen_micro=5)
+    assert reason_text(left_out).endswith("and this is dearer or too risky for the deadline")
 
 
 def test_a_reason_of_another_engine_is_still_told() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.adapters.memory.catalog import MemoryCatalog, MemoryHistory
+from infra.adapters.memory.catalog import MemoryCatalog, MemoryHistory, MemorySpotStore
 from infra.adapters.memory.clock import FixedClock
 from infra.adapters.memory.ledger import MemoryLedger
 from infra.adapters.memory.policies import MemoryPolicyStore
@@ -22,6 +22,7 @@ class MemoryDatabase(Shelf):
         self.catalog = MemoryCatalog(self)
         self.history = MemoryHistory(self)
         self.policies = MemoryPolicyStore(self)
+        self.spot = MemorySpotStore(self)
 
     def close(self) -> None:
         """Nothing to close; the content stays as long as the object."""
@@ -35,4 +36,5 @@ __all__ = [
     "MemoryLedger",
     "MemoryPolicyStore",
     "MemoryRunStore",
+    "MemorySpotStore",
 ]

@@ -1,4 +1,4 @@
-"""The catalogue of dataset versions, and the history of past runs, in memory."""
+"""The catalogue of dataset versions, the history of past runs and the sightings of spot capacity, in memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from infra.adapters import control_rules as rules
 from infra.adapters.memory.state import Shelf, State
 from infra.core.inventory import DatasetVersion
+from infra.core.spot.sightings import SpotSighting
 from infra.core.workload import WorkKind
 from infra.ports import CatalogEntry, Observation
 
@@ -92,6 +93,28 @@ class MemoryHistory:
                 if seen[observation.kind] <= limit_per_kind:
                     attempt = state.attempts.get((observation.run_id, observation.attempt))
                     kept.append(replace(observation, placed_at=attempt.started_at if attempt else None))
+            return tuple(kept)
+
+
+class MemorySpotStore:
+    """A :class:`infra.ports.SpotStore`; see there for what each call promises."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def add(self, sighting: SpotSighting) -> None:
+        with self._shelf.transaction():
+            key = (sighting.run_id, sighting.attempt, sighting.what)
+            self._shelf.state.sightings.setdefault(key, sighting)
+
+    def sightings(self, limit_per_offer: int = 200) -> tuple[SpotSighting, ...]:
+        with self._shelf.looking() as state:
+            seen: Counter[tuple[str, str]] = Counter()
+            kept = []
+            for sighting in sorted(state.sightings.values(), key=lambda each: each.at)[::-1]:
+                seen[sighting.site, sighting.offer] += 1
+                if seen[sighting.site, sighting.offer] <= limit_per_offer:
+                    kept.append(sighting)
             return tuple(kept)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 
 from infra.core.budget import Balance
 from infra.core.placement.snapshot import QueueEntry
+from infra.core.spot.sightings import Sighting, SpotSighting
 from infra.ports import (
     AttemptRecord,
     CatalogEntry,
@@ -43,6 +44,7 @@ class State:
     arrivals: dict[tuple[str, str, str], str] = field(default_factory=dict)
     observations: dict[tuple[str, int], Observation] = field(default_factory=dict)
     policies: list[PolicyRecord] = field(default_factory=list)
+    sightings: dict[tuple[str, int, Sighting], SpotSighting] = field(default_factory=dict)
 
     def copy(self) -> State:
         return State(**{part.name: getattr(self, part.name).copy() for part in fields(self)})

@@ -1,4 +1,4 @@
-"""One open database with its five stores."""
+"""One open database with its six stores."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from infra.adapters.sql.ledger import SqlLedger
 from infra.adapters.sql.policies import SqlPolicyStore
 from infra.adapters.sql.runs import SqlRunStore
 from infra.adapters.sql.schema import check_schema
+from infra.adapters.sql.spot import SqlSpotStore
 from infra.ports import Clock
 
 
@@ -29,6 +30,7 @@ class Database:
         self.catalog = SqlCatalog(self._transactions, clock)
         self.history = SqlHistory(self._transactions)
         self.policies = SqlPolicyStore(self._transactions)
+        self.spot = SqlSpotStore(self._transactions)
 
     @property
     def url(self) -> str:

@@ -98,6 +98,7 @@ def attempt_row(record: AttemptRecord) -> dict[str, Any]:
                 "finished_at": record.finished_at,
                 "metered": record.metered,
                 "charged": record.charged,
+                "ending": record.ending,
             }
         ),
     }
@@ -132,6 +133,7 @@ def attempt_of(row: Row[Any]) -> AttemptRecord:
         finished_at=row.finished_at,
         metered=None if row.metered_json is None else json.loads(row.metered_json),
         charged=_parts(row.charged_json),
+        ending=row.ending,
     )
 
 

@@ -21,10 +21,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The newest migration, which is the one that this code needs."""
 
-APPEND_ONLY = ("ledger_entries", "decisions", "publications", "policies")
+APPEND_ONLY = ("ledger_entries", "decisions", "publications", "policies", "spot_sightings")
 """Tables in which triggers refuse to change or delete a row."""
 
 metadata = MetaData(
@@ -152,6 +152,7 @@ attempts = Table(
     Column("finished_at", Double),
     Column("metered_json", Text),
     Column("charged_json", Text),
+    Column("ending", Text),
     CheckConstraint("devices >= 1 AND attempt >= 1", name="positive"),
     Index(None, "site", "offer", "state"),
     Index(None, "state"),
@@ -227,4 +228,18 @@ policies = Table(
     _text("version"),
     _text("why"),
     _text("source_json"),
+)
+
+spot_sightings = Table(
+    "spot_sightings",
+    metadata,
+    _text("run_id", primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    _text("what", primary_key=True),
+    Column("position", BigInteger, nullable=False, unique=True),
+    _text("site"),
+    _text("offer"),
+    _instant("since_at"),
+    _instant("at"),
+    Index(None, "site", "offer", "at"),
 )

@@ -18,7 +18,7 @@ from infra.core.placement.changes import apply_changes, with_limit
 from infra.core.placement.decision import Candidate, Change, ChangeKind, Counterfactual
 from infra.core.placement.optimise import Plan, assessments
 from infra.core.placement.remedies import MEASURED, OfferKey, change_sets, promising
-from infra.core.placement.shortlist import choose
+from infra.core.placement.spot_choice import pick
 from infra.core.placement.world import World
 from infra.core.units import MAX_NUMBER
 from infra.core.workload import Fallback
@@ -163,4 +163,4 @@ def _names(changes: tuple[Change, ...]) -> tuple[str, ...]:
 
 
 def _decide_again(world: World, changes: tuple[Change, ...]) -> Candidate | None:
-    return choose(World.of(*apply_changes(world.request, world.snapshot, changes)))
+    return pick(World.of(*apply_changes(world.request, world.snapshot, changes)))[0]

@@ -2,7 +2,8 @@
 
 Every offer of every site becomes one candidate at its best start. A candidate that breaks a hard constraint keeps
 all the reasons and is out. Of the others the cheapest wins, where a wait counts as what it is worth to the request, then
-the one that finishes first, then the first by site and offer. If its start is now the outcome is *run*, if it is later *wait*. If none is left the outcome is
+the one that finishes first, then the first by site and offer. Among spot, on-demand, owned and a pause the spot policy chooses where
+it enters (see ``spot_choice``). If the start is now the outcome is *run*, if it is later *wait*. If none is left the outcome is
 *infeasible*, with the constraints that bind and the smallest changes that would help.
 
 The winner is found by looking at all offers at once (see ``shortlist``). What is told beside it, the other candidates with their
@@ -19,12 +20,12 @@ from infra.core.placement.constraints import reason
 from infra.core.placement.counterfactuals import find_counterfactuals
 from infra.core.placement.decision import Candidate, Decision, Outcome, ReasonCode
 from infra.core.placement.optimise import all_candidates, by_cost
-from infra.core.placement.shortlist import choose
 from infra.core.placement.snapshot import Snapshot
+from infra.core.placement.spot_choice import Ruling, pick
 from infra.core.placement.world import World
 from infra.core.workload import WorkloadRequest
 
-ENGINE = "headrace-placement/4"
+ENGINE = "headrace-placement/5"
 """Changes whenever equal inputs may give another decision."""
 
 
@@ -39,7 +40,7 @@ def decide(request: WorkloadRequest, snapshot: Snapshot) -> Decision:
             ``DUPLICATE_ENTRY``. That nothing fits is no error but the outcome *infeasible*.
     """
     world = World.of(request, snapshot)
-    chosen = choose(world)
+    chosen, ruling = pick(world)
     if chosen is None:
         rejected = Deferred(lambda: tuple(sorted(all_candidates(world), key=_nearness)))
         return Decision(
@@ -55,25 +56,44 @@ def decide(request: WorkloadRequest, snapshot: Snapshot) -> Decision:
     return Decision(
         outcome=Outcome.WAIT if later else Outcome.RUN,
         chosen=chosen,
-        wait_until_at=chosen.start_at if later else None,
-        candidates=Deferred(lambda: _beside(world, chosen)),
+        wait_until_at=_until(chosen, ruling) if later else None,
+        candidates=Deferred(lambda: _beside(world, chosen, ruling)),
         binding=(),
         counterfactuals=(),
         engine=ENGINE,
     )
 
 
-def _beside(world: World, chosen: Candidate) -> tuple[Candidate, ...]:
+def _until(chosen: Candidate, ruling: Ruling | None) -> float | None:
+    return chosen.start_at if ruling is None or ruling.wait_until_at is None else ruling.wait_until_at
+
+
+def _beside(world: World, chosen: Candidate, ruling: Ruling | None) -> tuple[Candidate, ...]:
     """Every candidate with its reasons: the chosen one, the other feasible ones by cost, the rejected by nearness."""
     others = [each for each in all_candidates(world) if (each.site, each.offer) != (chosen.site, chosen.offer)]
     feasible = sorted((each for each in others if each.feasible), key=by_cost)
     rejected = sorted((each for each in others if not each.feasible), key=_nearness)
+    if ruling is not None:
+        return (chosen, *(_ruled_out(each, ruling) for each in feasible), *rejected)
     return (chosen, *(_not_cheapest(each, chosen) for each in feasible), *rejected)
 
 
 def _nearness(candidate: Candidate) -> tuple[int, tuple[int, float, str, str]]:
     """Order of rejected candidates: fewest kinds of reasons first, then as if they could be chosen."""
     return len({item.code for item in candidate.reasons}), by_cost(candidate)
+
+
+def _ruled_out(candidate: Candidate, ruling: Ruling) -> Candidate:
+    """A feasible candidate that the spot policy did not take; without a figure when the guard or its price left it out."""
+    expected_micro = ruling.compared.get((candidate.site, candidate.offer))
+    told = reason(
+        ReasonCode.SPOT_POLICY,
+        choice=ruling.choice.value,
+        forced=int(ruling.forced),
+        chosen_micro=ruling.expected_micro,
+        **({} if expected_micro is None else {"expected_micro": expected_micro}),
+    )
+    return replace(candidate, reasons=(told,))
 
 
 def _not_cheapest(candidate: Candidate, chosen: Candidate) -> Candidate:

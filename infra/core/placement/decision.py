@@ -16,7 +16,7 @@ class Outcome(StrEnum):
 
 
 class ReasonCode(StrEnum):
-    """Why a candidate is not chosen. All but the last are hard constraints."""
+    """Why a candidate is not chosen. All but the last two are hard constraints."""
 
     RESIDENCY_EXCLUDED = "RESIDENCY_EXCLUDED"
     TRUST_ZONE_TOO_LOW = "TRUST_ZONE_TOO_LOW"
@@ -36,6 +36,7 @@ class ReasonCode(StrEnum):
     BUDGET_RUN_EXCEEDED = "BUDGET_RUN_EXCEEDED"
     BUDGET_TENANT_EXCEEDED = "BUDGET_TENANT_EXCEEDED"
     NOT_CHEAPEST = "NOT_CHEAPEST"
+    SPOT_POLICY = "SPOT_POLICY"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ thought goes on instead of being stopped with money left.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,6 +140,19 @@ def _plans(
         for at in _starts(world, site, offer, view, available.enough_at)
         if at == available.enough_at or fits(available.spans, at, durations.total_s)
     ]
+    return _planned(world, site, offer, durations, view, starts, available)
+
+
+def _planned(
+    world: World,
+    site: Site,
+    offer: Offer,
+    durations: Durations,
+    view: SiteView,
+    starts: Iterable[float],
+    available: Availability,
+) -> tuple[Plan, ...]:
+    """One plan per start, held against the policy too where that depends on time."""
     high_s = durations.at(world.request.deadline_probability)
     plans = (_plan(world, offer, durations, high_s, view.egress_micro, start_at, available) for start_at in starts)
     if not world.snapshot.policy.timed:
@@ -151,6 +164,26 @@ def _plans(
         )
         for plan in plans
     )
+
+
+def assess_at(world: World, where: tuple[str, str], start_at: float) -> Assessment | None:
+    """An offer, as (site, offer), with this start and no other; ``None`` when its devices are not free then."""
+    assessment = next(assessments(world, {where}))
+    durations = assessment.durations
+    if durations is None:
+        return None
+    site, offer, view = assessment.site, assessment.offer, view_site(world, assessment.site)
+    available = availability(world, site, offer, durations.total_s)
+    free = start_at == available.enough_at or fits(available.spans, start_at, durations.total_s)
+    if view.moves is None or not free:
+        return None
+    return replace(assessment, plans=_planned(world, site, offer, durations, view, (start_at,), available))
+
+
+def candidate_at(world: World, where: tuple[str, str], start_at: float) -> Candidate | None:
+    """The candidate of :func:`assess_at`."""
+    assessment = assess_at(world, where, start_at)
+    return None if assessment is None else best_candidate(world, assessment)
 
 
 def _starts(world: World, site: Site, offer: Offer, view: SiteView, earliest_at: float) -> list[float]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from infra.core.inventory import Purchase
 from infra.core.jurisdictions import permits
 from infra.core.placement.constraints import cheapest_source, egress_micro, needed_zone, transfer_s, view_site
 from infra.core.placement.costing import CAP_MARGIN_PERCENT
@@ -64,9 +65,20 @@ class Shortlist:
 
 def choose(world: World) -> Candidate | None:
     """The candidate that wins; ``None`` when every offer breaks some constraint."""
+    return next(iter(_best(world, shortlist(world), 1)), None)
+
+
+def cheapest(world: World, purchase: Purchase, most: int) -> list[Candidate]:
+    """The feasible candidates of one way of paying that weigh least, best first, ``most`` of them if there are."""
     listed = shortlist(world)
+    listed.weight_micro[~listed.market.purchases[purchase]] = OUT
+    return _best(world, listed, most)
+
+
+def _best(world: World, listed: Shortlist, most: int) -> list[Candidate]:
+    """The best ``most`` feasible candidates; the list's weights are used up."""
     weight = listed.weight_micro
-    best: Candidate | None = None
+    best: list[Candidate] = []
     while weight.size:
         least = int(weight.min())
         if least == OUT:
@@ -74,11 +86,12 @@ def choose(world: World) -> Candidate | None:
         ties = np.flatnonzero(weight == least)
         row = int(ties[np.argmin(listed.finish_at[ties])])  # of equal finishes the first: rows are sorted by name
         site, pool, offer = listed.market.rows[row]
-        if best is not None and (least, float(listed.finish_at[row]), site.name, offer.name) >= by_cost(best):
+        bound = (least, float(listed.finish_at[row]), site.name, offer.name)
+        if len(best) == most and bound >= by_cost(best[-1]):
             return best
         candidate = best_candidate(world, assess(world, site, pool, offer, view_site(world, site)))
-        if candidate.feasible and (best is None or by_cost(candidate) < by_cost(best)):
-            best = candidate
+        if candidate.feasible:
+            best = sorted([*best, candidate], key=by_cost)[:most]
         weight[row] = OUT
         for reason in candidate.reasons:
             if reason.code is ReasonCode.POLICY_FORBIDS:

@@ -9,6 +9,7 @@ from infra.core.budget import Balance
 from infra.core.inventory import DatasetVersion, Site
 from infra.core.placement.uncertainty import Spread, require_spread
 from infra.core.policy import Policy
+from infra.core.spot.sightings import SpotCapacity
 from infra.core.units import require_instant, require_number
 from infra.core.workload import WorkKind
 
@@ -150,6 +151,7 @@ class Snapshot:
         now_at: The instant of the look; decisions have no other clock.
         health: Sites without an entry count as up.
         queue: Other runs that wait, with the starts that are kept for them; not those that stand behind this one.
+        spot: What past runs say of spot offers' capacity; offers on which nothing ever ran have no entry.
     """
 
     now_at: float
@@ -161,6 +163,7 @@ class Snapshot:
     loads: tuple[OfferLoad, ...] = ()
     health: tuple[SiteHealth, ...] = ()
     queue: tuple[QueueEntry, ...] = ()
+    spot: tuple[SpotCapacity, ...] = ()
 
     def __post_init__(self) -> None:
         require_instant(self.now_at, "snapshot: now_at")

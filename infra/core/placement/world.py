@@ -19,6 +19,7 @@ from infra.core.placement.snapshot import Health, OfferLoad, QueueEntry, Rate, S
 from infra.core.policy_facts import Facts
 from infra.core.policy_question import Question
 from infra.core.recent import remembered
+from infra.core.spot.sightings import SpotCapacity
 from infra.core.units import iso, period_of
 from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest
 
@@ -39,6 +40,7 @@ class World:
         queue: Starts that are kept for others, by (site, offer).
         down: Why a site is down, by its name.
         question: What the policy is asked about the request.
+        spot: What is known of spot offers' capacity, by (site, offer).
     """
 
     request: WorkloadRequest
@@ -51,6 +53,7 @@ class World:
     loads: dict[tuple[str, str], OfferLoad]
     queue: dict[tuple[str, str], tuple[QueueEntry, ...]]
     down: dict[str, str]
+    spot: dict[tuple[str, str], SpotCapacity]
     question: Question
 
     @property
@@ -81,6 +84,7 @@ class World:
             loads=_loads(snapshot.loads).by_key,
             queue=_queue(snapshot.queue),
             down={entry.site: entry.detail for entry in snapshot.health if entry.health is Health.DOWN},
+            spot=_spot(snapshot.spot).by_key,
             question=Question(snapshot.policy, Facts.of(request, datasets, balance)),
         )
 
@@ -95,6 +99,7 @@ def _require_unique(snapshot: Snapshot) -> None:
         ("loads", _loads(snapshot.loads)),
         ("health", _health(snapshot.health)),
         ("queue", _queued(snapshot.queue)),
+        ("spot", _spot(snapshot.spot)),
     ):
         if index.twice:
             raise InputError(
@@ -174,6 +179,11 @@ def _queue(entries: tuple[QueueEntry, ...]) -> dict[tuple[str, str], tuple[Queue
 @remembered(8)
 def _queued(entries: tuple[QueueEntry, ...]) -> _Index[str, QueueEntry]:
     return _Index.of(entries, lambda entry: entry.run_id, lambda entry: f"run {entry.run_id}")
+
+
+@remembered(8)
+def _spot(seen: tuple[SpotCapacity, ...]) -> _Index[tuple[str, str], SpotCapacity]:
+    return _Index.of(seen, lambda entry: (entry.site, entry.offer), lambda entry: f"{entry.site}/{entry.offer}")
 
 
 @remembered(8)

@@ -32,12 +32,15 @@ class Job:
         deadline_h: Hours after the job's start by which it must be done.
         overhead_h: Hours that each start costs before work goes on: boot, restore, and what was lost.
         tick_h: Hours between two decisions; also what billing is rounded up to.
+        unit_h: Real hours in one hour of this job, its standing and its prices. Short work is told in short hours, so that
+            it has as many ticks as long work; how long spells last is known in real ones.
     """
 
     total_h: float
     deadline_h: float
     overhead_h: float
     tick_h: float
+    unit_h: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,13 @@ def check_job(job: Job, on_demand_price: float, spot_price: float) -> None:
     Raises:
         InputError: ``BAD_NUMBER``; ``DEADLINE_TOO_SHORT`` when the work does not fit before the deadline.
     """
-    for value, name in ((job.total_h, "total_h"), (job.tick_h, "tick_h"), (job.deadline_h, "deadline_h")):
+    positive = (
+        (job.total_h, "total_h"),
+        (job.tick_h, "tick_h"),
+        (job.deadline_h, "deadline_h"),
+        (job.unit_h, "unit_h"),
+    )
+    for value, name in positive:
         require_number(value, name, exclusive=True)
     require_number(job.overhead_h, "overhead_h")
     require_number(on_demand_price, "on_demand_price", exclusive=True)
@@ -179,8 +185,9 @@ def _costs(
     """Expected cost to the end of pausing, of on-demand and of spot in the next tick, in this zone alone."""
     from infra.core.spot.kernels import costs_to_go
 
-    tick_h, spell = job.tick_h, zone.spell
-    lasts, ends = observe(model, spell, spell.available, tick_h), observe(model, spell, not spell.available, tick_h)
+    tick_h, real_tick_h, spell = job.tick_h, job.tick_h * job.unit_h, zone.spell
+    lasts = observe(model, spell, spell.available, real_tick_h)
+    ends = observe(model, spell, not spell.available, real_tick_h)
     # More slack than the table knows is worth what the most that it knows is worth.
     left_h = min(left * tick_h, work_h + MOST_SLACK_H)
     pause, on_demand, spot = costs_to_go(
@@ -192,7 +199,7 @@ def _costs(
         table.log_nodes,
         (int(lasts.available), lasts.age_h, lasts.up_log_h, lasts.down_log_h),
         (int(ends.available), ends.age_h, ends.up_log_h, ends.down_log_h),
-        end_chance(model, spell, tick_h),
+        end_chance(model, spell, real_tick_h),
         tick_h,
         job.overhead_h,
         left_h,

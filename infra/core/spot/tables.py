@@ -63,7 +63,7 @@ def table_for(model: SpellModel, job: Job, price: float) -> Table:
     slack_h = math.ceil(min(MOST_SLACK_H, max(0.0, job.deadline_h - job.total_h)))
     work_h = math.ceil(job.total_h)
     ticks = choose_step(job, slack_h)
-    key = (model, round(price, 3), job.overhead_h, job.tick_h, ticks, slack_h, work_h)
+    key = (model, round(price, 3), job.overhead_h, job.tick_h, job.unit_h, ticks, slack_h, work_h)
     with _lock:
         found = _tables.get(key)
         if found is not None:
@@ -102,7 +102,7 @@ def _build(model: SpellModel, job: Job, ticks: int, slack_h: float, work_h: floa
     every = max(1, round(max(NEED_STEP_H, most_h / MOST_NEEDS) / step_h))
     needs = every * np.arange(math.ceil(most_h / (every * step_h)) + 2)
     slacks = _slacks(slack_h + 2.0 * step_h, step_h)
-    successors, weights = _chain(model, step_h)
+    successors, weights = _chain(model, step_h * job.unit_h)
     costs = induct(successors, weights, step_h, needs, slacks, float(work_h), job.overhead_h, price)
     return Table(costs, step_h, needs * step_h, slacks * step_h, np.array(AGE_NODES_H), np.array(LOG_NODES))
 
