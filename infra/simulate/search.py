@@ -87,7 +87,7 @@ def at_mean_wait(trace: Trace, setting: Setting, mean_wait_h: float, tell: Calla
     for style in STYLES[: 1 if long else None]:
         middle = centre - math.log(style.congestion)
         end = halve(style, middle - math.log(_SPREAD), middle + math.log(_SPREAD), 4 if long else 5)
-        for step in np.linspace(-0.4, 0.2, 24) if short else ():
+        for step in np.linspace(-0.3, 0.15, 12) if short else ():
             keeps(style, end + float(step))
     within = [peer for runs in peers for peer in runs if peer.mean_h <= mean_wait_h]
     if within:
