@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infra.core.errors import InputError
 from infra.simulate.trace import Trace
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ PACKINGS = ("first-fit", "best-fit")
 
 DEFAULT_WAIT_USD_PER_H = 10.0
 """Price of one job waiting one hour when none is given and no mean wait is asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Style:

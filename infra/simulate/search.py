@@ -30,7 +30,10 @@ cheapest whose is not."""
 _CHEAPEST, _DEAREST = 0.05, 1000.0
 _SPREAD = 1.35
 _SHORT_TRACE, _LONG_TRACE = 5000, 60_000
-"""Jobs up to which a single one can move the mean, so that more prices are tried; and from which fewer are."""
+"""Jobs up to which a single one can move the mean, so that a grid of budgets is tried; and from which one manner is."""
+
+_RUNS_OF_JOBS = 24_000
+"""So many jobs are run per manner, in as many runs as that makes, over the neighbours of the end of the halving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,14 @@ def at_mean_wait(trace: Trace, setting: Setting, mean_wait_h: float, tell: Calla
         return high
 
     jobs = trace.gpus.size
-    short, long = jobs <= _SHORT_TRACE, jobs > _LONG_TRACE
+    long = jobs > _LONG_TRACE
     low, high = (math.log(bound * setting.usd_per_gpu_h) for bound in (_CHEAPEST, _DEAREST))
     keeps(STYLES[0], high)
     centre = halve(STYLES[0], low, high, 8)
     for style in STYLES[: 1 if long else None]:
         middle = centre - math.log(style.congestion)
         end = halve(style, middle - math.log(_SPREAD), middle + math.log(_SPREAD), 4 if long else 5)
-        for step in np.linspace(-0.3, 0.15, 12) if short else ():
+        for step in np.linspace(-0.3, 0.15, min(40, _RUNS_OF_JOBS // jobs)):
             keeps(style, end + float(step))
     within = [peer for runs in peers for peer in runs if peer.mean_h <= mean_wait_h]
     if within:
@@ -123,10 +126,12 @@ def _chosen(found: list[Found], tail_h: float) -> Found:
 
 def starburst_runs(trace: Trace, setting: Setting, mean_wait_h: float) -> list[list[Peer]]:
     """Runs of Starburst by packing: budgets that close in on the mean wait and, on short traces, a grid of them."""
-    tried = [0.0]
+    tried = [0.0, setting.wait_budget]
     if trace.gpus.size <= _SHORT_TRACE:
         tried += [float(budget) for budget in np.geomspace(1e-3, 20.0, 240)]
-    return [_runs(trace, replace(setting, policy="starburst", packing=packing), mean_wait_h, tried) for packing in PACKINGS]
+    return [
+        _runs(trace, replace(setting, policy="starburst", packing=packing), mean_wait_h, tried) for packing in PACKINGS
+    ]
 
 
 def _runs(trace: Trace, setting: Setting, mean_wait_h: float, tried: list[float]) -> list[Peer]:

@@ -29,6 +29,10 @@ from infra.core.planning.stretches import (
     tightest_whole_node,
 )
 
+DEEP = 2000
+"""From so many jobs on, late ones are put first once and not twice: the others have their turn at the next event."""
+
+
 @njit(cache=True)
 def sort_by_rank(queue: np.ndarray, count: int, jobs: Jobs, scratch: Scratch) -> None:
     """Insertion sort of the queue: jobs put first by their latest start, then rank, arrival and row."""
@@ -163,11 +167,16 @@ def plan_jobs(
         return start_or_leave(now, used, per_node, queue, count, jobs, scratch, plan, manner.first_fit)
     congestion = manner.congestion
     cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER, congestion)
-    for _ in range(2):
+    seen = min(count, manner.search)
+    deep = count > DEEP
+    whole = True
+    for _ in range(1 if deep else 2):
         if not _put_late_first(queue, count, jobs, scratch, plan):
             break
-        cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER, congestion)
-    seen = min(count, manner.search)
+        whole = not deep
+        cost = reserve_in_order(
+            now, used, per_node, queue, seen if deep else count, jobs, scratch, plan, NEVER, congestion
+        )
     found = False
     for _ in range(manner.rounds if seen > 1 else 0):
         worst = _worst_for_others(now, used, per_node, queue, seen, jobs, scratch, plan, congestion)
@@ -176,7 +185,7 @@ def plan_jobs(
         scratch.burst[worst] = True
         found = True
         cost = reserve_in_order(now, used, per_node, queue, seen, jobs, scratch, plan, NEVER, congestion)
-    if found and seen < count:
+    if not whole or (found and seen < count):
         cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER, congestion)
     return cost
 
