@@ -68,30 +68,36 @@ def at_mean_wait(trace: Trace, setting: Setting, mean_wait_h: float, tell: Calla
     longest_h = setting.longest_wait_h
     if longest_h is None:
         longest_h = LONGEST_SHARE * min(peer.longest_h for peer in closest)
+        # Where run times are wrong, plans are: a latest start then bursts many jobs that would not have been late.
+        limits = (longest_h,) if setting.runtime_sigma == 0.0 else (longest_h, math.inf)
+    else:
+        limits = (longest_h,)
     planner = Planner(trace, setting)
     found: list[Found] = []
 
-    def keeps(style: Style, logarithm: float) -> bool:
+    def keeps(style: Style, logarithm: float, limit_h: float) -> bool:
         tell(f"price of waiting {math.exp(logarithm):.4g} USD/h, {style}")
-        outcome = planner.run(math.exp(logarithm), longest_h, style)
+        outcome = planner.run(math.exp(logarithm), limit_h, style)
         return _kept(trace, outcome, mean_wait_h, found)
 
-    def halve(style: Style, low: float, high: float, times: int) -> float:
+    def halve(style: Style, low: float, high: float, times: int, limit_h: float) -> float:
         for _ in range(times):
             middle = (low + high) / 2
-            low, high = (low, middle) if keeps(style, middle) else (middle, high)
+            low, high = (low, middle) if keeps(style, middle, limit_h) else (middle, high)
         return high
 
     jobs = trace.gpus.size
     long = jobs > _LONG_TRACE
     low, high = (math.log(bound * setting.usd_per_gpu_h) for bound in (_CHEAPEST, _DEAREST))
-    keeps(STYLES[0], high)
-    centre = halve(STYLES[0], low, high, 8)
-    for style in STYLES[: 1 if long else None]:
-        middle = centre - math.log(style.congestion)
-        end = halve(style, middle - math.log(_SPREAD), middle + math.log(_SPREAD), 4 if long else 5)
-        for step in np.linspace(-0.3, 0.15, min(40, _RUNS_OF_JOBS // jobs)):
-            keeps(style, end + float(step))
+    for limit_h in limits:
+        keeps(STYLES[0], high, limit_h)
+        centre = halve(STYLES[0], low, high, 8, limit_h)
+        for style in STYLES[: 1 if long else None]:
+            middle = centre - math.log(style.congestion)
+            times = 4 if long else 5
+            end = halve(style, middle - math.log(_SPREAD), middle + math.log(_SPREAD), times, limit_h)
+            for step in np.linspace(-0.3, 0.15, min(40, _RUNS_OF_JOBS // jobs)):
+                keeps(style, end + float(step), limit_h)
     within = [peer for runs in peers for peer in runs if peer.mean_h <= mean_wait_h]
     if within:
         best = min(within, key=lambda peer: (peer.cost, peer.tail_h))
