@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infra.core.errors import InputError
 from infra.simulate.trace import Trace
+
+if TYPE_CHECKING:
+    from infra.core.planning.columns import Manner
 
 POLICIES = ("headrace", "no-wait", "constant", "starburst")
 PACKINGS = ("first-fit", "best-fit")
@@ -22,20 +25,19 @@ PACKINGS = ("first-fit", "best-fit")
 DEFAULT_WAIT_USD_PER_H = 10.0
 """Price of one job waiting one hour when none is given and no mean wait is asked for."""
 
-OVERTAKING = 0.5
-"""A job may be overtaken by cheaper ones for so much of the time that waiting costs as much as its burst."""
 
-LONGEST_SHARE = 0.99
-"""With a mean wait given: latest starts, as a share of the longest wait of Starburst at that mean wait."""
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How the planner plans, besides the price of waiting.
 
-SEARCH, ROUNDS = 24, 4
-_CHEAPEST, _DEAREST = 0.05, 1000.0
-_HALVINGS = 8
-_SHORT_TRACE = 5000
-"""Jobs up to which a single one can move the mean: such traces are searched more finely around the end."""
+    Attributes:
+        overtaking: A job may be overtaken by cheaper ones for this share of the time in which waiting costs as much as
+            its burst.
+        congestion: What waits count when a job is burst for the others' sake, as a multiple of their price.
+    """
 
-_TAIL = 1.05
-"""Runs whose 99th percentile of waits is above this many times Starburst's come after all others."""
+    overtaking: float = 0.5
+    congestion: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Setting:
         wait_budget: Of the baselines: mean longest wait as a multiple of the mean run time.
         mean_wait_h: Of ``headrace``: find the price of waiting that keeps the mean wait at or under this.
         wait_usd_per_h: Of ``headrace``: the price of waiting, when no mean wait is asked for.
-        longest_wait_h: Of ``headrace``: latest start after arrival; ``None`` for the rule of ``LONGEST_SHARE``.
+        longest_wait_h: Of ``headrace``: latest start after arrival; ``None`` for none, or, when a mean wait is asked for, for
+            the rule of `search.LONGEST_SHARE`.
         runtime_sigma: Standard deviation of the logarithm of the error of estimated run times.
         seed: Of those errors.
         cloud_boot_h: A job starts so much later in the cloud.
@@ -109,7 +112,9 @@ def simulate(trace: Trace, setting: Setting, tell: Callable[[str], None] = lambd
         return baseline(trace, setting)
     if setting.mean_wait_h is None:
         return Planner(trace, setting).run(setting.wait_usd_per_h, setting.longest_wait_h or math.inf)
-    return _at_mean_wait(trace, setting, setting.mean_wait_h, tell)
+    from infra.simulate.search import at_mean_wait
+
+    return at_mean_wait(trace, setting, setting.mean_wait_h, tell)
 
 
 def baseline(trace: Trace, setting: Setting) -> Outcome:
@@ -134,7 +139,7 @@ class Planner:
     """The trace as the production planner sees it, ready to be run at any price of waiting."""
 
     def __init__(self, trace: Trace, setting: Setting) -> None:
-        from infra.core.planning.kernel import plan_for, scratch_for
+        from infra.core.planning.columns import plan_for, scratch_for
 
         self._trace, self._setting = trace, setting
         self._estimated = estimates(trace, setting)
@@ -144,94 +149,38 @@ class Planner:
         self._scratch = scratch_for(setting.nodes, setting.gpus_per_node, count, widest)
         self._plan = plan_for(count, widest)
 
-    def run(self, wait_usd_per_h: float, longest_wait_h: float) -> Outcome:
+    def run(self, wait_usd_per_h: float, longest_wait_h: float, style: Style | None = None) -> Outcome:
         """Run the trace at a price of waiting, with latest starts so long after each arrival."""
-        from infra.core.planning.kernel import Jobs
+        from infra.core.planning.columns import Manner
+
+        style = style or Style()
+        arrival_h = self._trace.arrival_h
+        rank = arrival_h + style.overtaking * self._burst / wait_usd_per_h
+        return self._run(wait_usd_per_h, arrival_h + longest_wait_h, rank, Manner(congestion=style.congestion))
+
+    def run_unplanned(self, wait_budget: float, first_fit: bool) -> Outcome:
+        """Run the trace in the planner's simplest manner, with the longest waits that Starburst has at a budget."""
+        from infra.core.planning.columns import Manner
+        from infra.simulate.starburst import longest_waits
+
+        trace = self._trace
+        longest_h = longest_waits("starburst", self._estimated, trace.gpus, wait_budget)
+        manner = Manner(ahead=False, first_fit=first_fit)
+        return replace(self._run(0.0, trace.arrival_h + longest_h, trace.arrival_h, manner), wait_usd_per_h=None)
+
+    def _run(self, wait_usd_per_h: float, latest_h: np.ndarray, rank: np.ndarray, manner: Manner) -> Outcome:
+        from infra.core.planning.columns import Jobs
         from infra.simulate.replay import replay
 
         trace, setting = self._trace, self._setting
         count = trace.gpus.size
-        jobs = Jobs(
-            trace.arrival_h,
-            trace.gpus,
-            self._estimated,
-            self._burst,
-            np.full(count, setting.cloud_boot_h),
-            np.full(count, wait_usd_per_h),
-            trace.arrival_h + longest_wait_h,
-            trace.arrival_h + OVERTAKING * self._burst / wait_usd_per_h,
-        )
+        boot_h, price = np.full(count, setting.cloud_boot_h), np.full(count, wait_usd_per_h)
+        jobs = Jobs(trace.arrival_h, trace.gpus, self._estimated, self._burst, boot_h, price, latest_h, rank)
         self._scratch.first[:] = False
         self._plan.nodes[:] = -1
-        start, cloud, _ = replay(
-            jobs,
-            trace.runtime_h,
-            setting.nodes,
-            setting.gpus_per_node,
-            SEARCH,
-            ROUNDS,
-            self._scratch,
-            self._plan,
-            count,
-        )
+        sizes = setting.nodes, setting.gpus_per_node
+        start, cloud, _ = replay(jobs, trace.runtime_h, *sizes, manner, self._scratch, self._plan, count)
         return Outcome(start, cloud, wait_usd_per_h)
-
-
-def _at_mean_wait(trace: Trace, setting: Setting, mean_wait_h: float, tell: Callable[[str], None]) -> Outcome:
-    """The cheapest run of those whose mean wait is no more than asked for.
-
-    One number is searched, the price of waiting, by halving the interval of its logarithm and then over neighbours
-    of the end: the mean wait falls with the price, but not everywhere. Runs whose 99th percentile is longer than
-    Starburst's by more than ``_TAIL`` allows come last.
-    """
-    reference = starburst_waits(trace, setting, mean_wait_h)
-    longest_h = setting.longest_wait_h
-    if longest_h is None:
-        longest_h = LONGEST_SHARE * float(reference.max())
-    planner = Planner(trace, setting)
-    within: list[tuple[bool, float, Outcome]] = []
-
-    def kept_at(logarithm: float) -> bool:
-        tell(f"price of waiting {math.exp(logarithm):.4g} USD/h")
-        outcome = planner.run(math.exp(logarithm), longest_h)
-        waits = outcome.start_h - trace.arrival_h
-        if float(waits.mean()) > mean_wait_h:
-            return False
-        longer_tail = bool(np.quantile(waits, 0.99) > _TAIL * np.quantile(reference, 0.99))
-        within.append((longer_tail, cloud_gpu_hours(trace, outcome), outcome))
-        return True
-
-    low, high = (math.log(bound * setting.usd_per_gpu_h) for bound in (_CHEAPEST, _DEAREST))
-    kept_at(high)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if kept_at(middle) else (middle, high)
-    short = trace.gpus.size <= _SHORT_TRACE
-    for step in np.linspace(-0.5, 0.3, 192) if short else np.linspace(-0.24, 0.09, 12):
-        kept_at(high + float(step))
-    if not within:
-        raise InputError(
-            "MEAN_WAIT_UNREACHABLE",
-            f"no price of waiting keeps the mean wait at or under {mean_wait_h:g} h",
-            "--mean-wait-h",
-            "ask for a longer mean wait, or for a shorter boot time of the cloud",
-        )
-    return min(within, key=lambda run: run[:2])[2]
-
-
-def starburst_waits(trace: Trace, setting: Setting, mean_wait_h: float) -> np.ndarray:
-    """The waits of Starburst on this trace, at the wait budget whose mean wait comes closest to the one given. [jobs] h"""
-    best_gap, best = math.inf, np.zeros(1)
-    low, high = math.log(1e-4), math.log(1e2)
-    for _ in range(24):
-        middle = (low + high) / 2
-        reference = replace(setting, policy="starburst", wait_budget=math.exp(middle))
-        waits = baseline(trace, reference).start_h - trace.arrival_h
-        mean = float(waits.mean())
-        if abs(mean - mean_wait_h) < best_gap:
-            best_gap, best = abs(mean - mean_wait_h), waits
-        low, high = (middle, high) if mean <= mean_wait_h else (low, middle)
-    return best
 
 
 def cloud_gpu_hours(trace: Trace, outcome: Outcome) -> float:

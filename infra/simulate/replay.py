@@ -12,7 +12,8 @@ import heapq
 import numpy as np
 from numba import njit
 
-from infra.core.planning.kernel import BURST, Jobs, Plan, Scratch, plan_jobs, sort_by_rank
+from infra.core.planning.columns import BURST, Jobs, Manner, Plan, Scratch
+from infra.core.planning.kernel import plan_jobs, sort_by_rank
 from infra.core.planning.stretches import NEVER, open_nodes
 
 OVERRUN = 0.5
@@ -28,8 +29,7 @@ def replay(
     runtime: np.ndarray,
     nodes: int,
     per_node: int,
-    search: int,
-    rounds: int,
+    manner: Manner,
     scratch: Scratch,
     plan: Plan,
     until: int,
@@ -41,8 +41,7 @@ def replay(
         runtime: How long each job really runs, in hours. [jobs] float64
         nodes: Nodes of the cluster.
         per_node: Devices of a node.
-        search: As for `plan_jobs`.
-        rounds: As for `plan_jobs`.
+        manner: As for `plan_jobs`.
         scratch: Working memory for these jobs.
         plan: Likewise.
         until: Jobs from this row on are left out.
@@ -60,25 +59,32 @@ def replay(
     ends = [(0.0, 0)]
     ends.pop()
     queue = np.empty(count, np.int64)
-    waiting, coming, plans, planned = 0, 0, 0, 0
+    waiting, coming, plans, planned, last = 0, 0, 0, 0, -NEVER
+    quiet = Manner(0, 0, manner.congestion, manner.ahead, manner.first_fit)
+    free = np.full(nodes, per_node, np.int64)
     while coming < count or waiting > 0:
         now = NEVER
         if coming < count:
             now = jobs.arrival[coming]
         if len(ends) > 0:
             now = min(now, ends[0][0])
+        if not manner.ahead:
+            for place in range(waiting):
+                leaves = jobs.latest[queue[place]]
+                now = min(now, leaves) if leaves > last else now
         if now == NEVER:
             break
+        last = now
         while len(ends) > 0 and ends[0][0] <= now:
             ended = heapq.heappop(ends)[1]
-            _give_back(holder, expected, plan, ended)
+            _give_back(holder, expected, free, plan, ended)
         arrived = False
         while coming < count and jobs.arrival[coming] <= now:
             queue[waiting] = coming
             waiting += 1
             coming += 1
             arrived = True
-        if waiting == 0:
+        if waiting == 0 or (manner.ahead and not arrived and not _one_fits(free, queue, waiting, jobs, per_node)):
             continue
         for node in range(nodes):
             for device in range(per_node):
@@ -90,15 +96,30 @@ def replay(
             sort_by_rank(queue, waiting, jobs, scratch)
         used = open_nodes(scratch.opened, free_at)
         # Without an arrival nothing is burst for the others' sake: that was weighed when the last job came.
-        plan_jobs(now, used, per_node, queue, waiting, jobs, scratch, plan, search if arrived else 0, rounds)
+        plan_jobs(now, used, per_node, queue, waiting, jobs, scratch, plan, manner if arrived else quiet)
         plans += 1
         planned += waiting
-        waiting = _carry_out(now, queue, waiting, jobs, runtime, plan, start, cloud, holder, expected, ends)
+        waiting = _carry_out(now, queue, waiting, jobs, runtime, plan, start, cloud, holder, expected, free, ends)
     return start, cloud, planned / max(1, plans)
 
 
 @njit(cache=True)
-def _give_back(holder: np.ndarray, expected: np.ndarray, plan: Plan, job: int) -> None:
+def _one_fits(free: np.ndarray, queue: np.ndarray, waiting: int, jobs: Jobs, per_node: int) -> bool:
+    """Whether a waiting job could start on what is free now; if none can, the end of a job changes nothing now."""
+    most, whole = 0, 0
+    for node in range(free.size):
+        most = max(most, free[node])
+        if free[node] == per_node:
+            whole += 1
+    for place in range(waiting):
+        devices = jobs.devices[queue[place]]
+        if devices <= most or (devices > per_node and (devices + per_node - 1) // per_node <= whole):
+            return True
+    return False
+
+
+@njit(cache=True)
+def _give_back(holder: np.ndarray, expected: np.ndarray, free: np.ndarray, plan: Plan, job: int) -> None:
     for part in range(plan.nodes.shape[1]):
         node = plan.nodes[job, part]
         if node < 0:
@@ -106,11 +127,12 @@ def _give_back(holder: np.ndarray, expected: np.ndarray, plan: Plan, job: int) -
         for device in range(holder.shape[1]):
             if holder[node, device] == job:
                 holder[node, device] = -1
+                free[node] += 1
                 expected[node, device] = -1.0
 
 
 @njit(cache=True)
-def _carry_out(now, queue, waiting, jobs, runtime, plan, start, cloud, holder, expected, ends):
+def _carry_out(now, queue, waiting, jobs, runtime, plan, start, cloud, holder, expected, free, ends):
     """Start and burst what the plan says and keep the rest, in rank order; returns how many still wait."""
     per_node = holder.shape[1]
     kept = 0
@@ -134,6 +156,7 @@ def _carry_out(now, queue, waiting, jobs, runtime, plan, start, cloud, holder, e
                 for device in range(per_node):
                     if left > 0 and holder[node, device] < 0:
                         holder[node, device] = job
+                        free[node] -= 1
                         expected[node, device] = now + jobs.runtime[job]
                         left -= 1
         else:

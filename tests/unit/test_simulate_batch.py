@@ -203,3 +203,14 @@ def test_the_command_refuses_what_makes_no_sense(arguments: tuple[str, ...], cod
     result = _run(*arguments, "--jobs", "40", "--json")
     assert result.exit_code == 2
     assert json.loads(result.stdout)["error"]["code"] == code
+
+
+@settings(max_examples=150, deadline=None)
+@given(traces(), st.sampled_from((0.0, 0.2, 0.6, 5.0)), st.sampled_from((0.0, 0.8)), st.booleans())
+def test_the_planners_simplest_manner_is_starburst(trace: Trace, budget: float, sigma: float, first_fit: bool) -> None:
+    setting = Setting(NODES, PER_NODE, "starburst", wait_budget=budget, runtime_sigma=sigma, seed=3)
+    trace = replace(trace, runtime_h=np.maximum(trace.runtime_h, 0.07))
+    expected = baseline(trace, replace(setting, packing="first-fit" if first_fit else "best-fit"))
+    outcome = Planner(trace, setting).run_unplanned(budget, first_fit)
+    assert outcome.start_h.tolist() == expected.start_h.tolist()
+    assert outcome.cloud.tolist() == expected.cloud.tolist()

@@ -15,98 +15,22 @@ Times are in one unit, money in another, prices in money per time unit; infinity
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
 
+from infra.core.planning.columns import BURST, NOT_PLANNED, SHORTEST, Jobs, Manner, Plan, Scratch
+from infra.core.planning.fitting import start_or_leave
 from infra.core.planning.stretches import (
     NEVER,
-    Stretches,
     copy_into,
     earliest_on_one_node,
     earliest_on_whole_nodes,
     reserve,
-    room_for,
     tightest_whole_node,
 )
 
-BURST = np.inf
-"""As a planned start: not here, burst now."""
-
-
-SHORTEST = 1e-6
-"""No job is planned for less time than this: two that take none must not share devices at one instant."""
-
-
-class Jobs(NamedTuple):
-    """Jobs by column; row ``i`` of each array is one job.
-
-    Attributes:
-        arrival: When it came. [jobs] float64
-        devices: How many devices it needs at once. [jobs] int64
-        runtime: How long it is expected to run. [jobs] float64
-        burst: The cloud's price for the whole job, infinity when it may not burst. [jobs] float64
-        boot: How much later a burst job starts. [jobs] float64
-        wait_price: Price of one time unit of waiting. [jobs] float64
-        latest: Latest start, infinity for none. [jobs] float64
-        rank: The order of planning, lowest first: arrival plus what may overtake it. [jobs] float64
-    """
-
-    arrival: np.ndarray
-    devices: np.ndarray
-    runtime: np.ndarray
-    burst: np.ndarray
-    boot: np.ndarray
-    wait_price: np.ndarray
-    latest: np.ndarray
-    rank: np.ndarray
-
-
-class Plan(NamedTuple):
-    """What a plan says, by row of the jobs it was made for.
-
-    Attributes:
-        start: Planned start here, or ``BURST``; -1 for a job that fits nowhere and may not burst. [jobs] float64
-        nodes: The nodes of the start here, -1 after the last. [jobs, widest] int64
-        late: Whether it would start too late here, and for no other reason burst. [jobs] bool
-    """
-
-    start: np.ndarray
-    nodes: np.ndarray
-    late: np.ndarray
-
-
-class Scratch(NamedTuple):
-    """Working memory, reused from plan to plan.
-
-    Attributes:
-        opened: The stretches as they are before any reservation.
-        plan: The same with the reservations of the plan being made.
-        trial: The plans of the search.
-        burst: Jobs to burst whatever their wait. [jobs] bool
-        first: Jobs put first for their latest start, in this plan or an earlier one. [jobs] bool
-        behind: Price of the waits of the job at a place of the queue and of all behind it. [jobs] float64
-    """
-
-    opened: Stretches
-    plan: Stretches
-    trial: Plan
-    burst: np.ndarray
-    first: np.ndarray
-    behind: np.ndarray
-
-
-def scratch_for(nodes: int, per_node: int, jobs: int, widest: int) -> Scratch:
-    """Working memory for so many nodes and jobs, the widest of which takes ``widest`` nodes."""
-    flags = (np.zeros(jobs, np.bool_), np.zeros(jobs, np.bool_))
-    stretches = (room_for(nodes, per_node), room_for(nodes, per_node))
-    return Scratch(*stretches, plan_for(jobs, widest), *flags, np.zeros(jobs))
-
-
-def plan_for(jobs: int, widest: int) -> Plan:
-    """An empty plan."""
-    return Plan(np.full(jobs, -1.0), np.full((jobs, widest), -1, np.int64), np.zeros(jobs, np.bool_))
+DEEP = 2000
+"""From so many jobs on, late ones are put first once and not twice: the others have their turn at the next event."""
 
 
 @njit(cache=True)
@@ -145,6 +69,7 @@ def reserve_in_order(
     scratch: Scratch,
     plan: Plan,
     give_up: float,
+    weight: float,
 ) -> float:
     """Reserve the earliest start for each job in turn; burst those for which waiting costs more than the cloud.
 
@@ -158,9 +83,10 @@ def reserve_in_order(
         scratch: ``scratch.burst`` marks jobs that are burst whatever their wait.
         plan: Written.
         give_up: Stop as soon as the cost exceeds this.
+        weight: What the waits count in the cost that is returned; it decides about no job.
 
     Returns:
-        Cost of all waits and bursts; above ``give_up`` it is a lower bound.
+        Cost of all waits, times the weight, and of all bursts; above ``give_up`` it is a lower bound.
     """
     stretches = scratch.plan
     copy_into(stretches, scratch.opened, used)
@@ -187,10 +113,10 @@ def reserve_in_order(
                 plan.start[job] = BURST
                 cost += cloud
             elif at == NEVER:
-                plan.start[job] = -1.0
+                plan.start[job] = NOT_PLANNED
             else:
                 plan.start[job] = at
-                cost += jobs.wait_price[job] * (at - now)
+                cost += weight * jobs.wait_price[job] * (at - now)
                 if whole == 0:
                     plan.nodes[job, 0] = stretches.node[row]
                     used = reserve(stretches, used, row, devices, at, at + runtime, now)
@@ -213,8 +139,7 @@ def plan_jobs(
     jobs: Jobs,
     scratch: Scratch,
     plan: Plan,
-    search: int,
-    rounds: int,
+    manner: Manner,
 ) -> float:
     """Plan the queue: the decision of production and of the simulation.
 
@@ -231,30 +156,37 @@ def plan_jobs(
         jobs: The jobs.
         scratch: Working memory. `scratch.first` is read and written: a job once put first stays first.
         plan: Written for every queued job.
-        search: How many of the foremost jobs step 3 considers; 0 leaves it out.
-        rounds: At most so many jobs are burst by step 3.
+        manner: How much step 3 looks at, and whether there is a plan at all; see `start_or_leave`.
 
     Returns:
         The cost of the plan.
     """
     for place in range(count):
         scratch.burst[queue[place]] = False
-    cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
-    for _ in range(2):
+    if not manner.ahead:
+        return start_or_leave(now, used, per_node, queue, count, jobs, scratch, plan, manner.first_fit)
+    congestion = manner.congestion
+    cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER, congestion)
+    seen = min(count, manner.search)
+    deep = count > DEEP
+    whole = True
+    for _ in range(1 if deep else 2):
         if not _put_late_first(queue, count, jobs, scratch, plan):
             break
-        cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
-    seen = min(count, search)
+        whole = not deep
+        cost = reserve_in_order(
+            now, used, per_node, queue, seen if deep else count, jobs, scratch, plan, NEVER, congestion
+        )
     found = False
-    for _ in range(rounds if seen > 1 else 0):
-        worst = _worst_for_others(now, used, per_node, queue, seen, jobs, scratch, plan)
+    for _ in range(manner.rounds if seen > 1 else 0):
+        worst = _worst_for_others(now, used, per_node, queue, seen, jobs, scratch, plan, congestion)
         if worst < 0:
             break
         scratch.burst[worst] = True
         found = True
-        cost = reserve_in_order(now, used, per_node, queue, seen, jobs, scratch, plan, NEVER)
-    if found and seen < count:
-        cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER)
+        cost = reserve_in_order(now, used, per_node, queue, seen, jobs, scratch, plan, NEVER, congestion)
+    if not whole or (found and seen < count):
+        cost = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, plan, NEVER, congestion)
     return cost
 
 
@@ -287,7 +219,15 @@ def _put_late_first(queue: np.ndarray, count: int, jobs: Jobs, scratch: Scratch,
 
 @njit(cache=True)
 def _worst_for_others(
-    now: float, used: int, per_node: int, queue: np.ndarray, count: int, jobs: Jobs, scratch: Scratch, plan: Plan
+    now: float,
+    used: int,
+    per_node: int,
+    queue: np.ndarray,
+    count: int,
+    jobs: Jobs,
+    scratch: Scratch,
+    plan: Plan,
+    congestion: float,
 ) -> int:
     """The job whose burst lowers the cost of the foremost ``count`` jobs most; -1 when none does.
 
@@ -299,7 +239,7 @@ def _worst_for_others(
         if plan.start[job] == BURST:
             cost += jobs.burst[job] + jobs.wait_price[job] * jobs.boot[job]
         elif plan.start[job] >= 0:
-            wait += jobs.wait_price[job] * (plan.start[job] - now)
+            wait += congestion * jobs.wait_price[job] * (plan.start[job] - now)
         scratch.behind[place] = wait
     cost += wait
     best, best_cost = -1, cost - 1e-9 * max(1.0, cost)
@@ -309,7 +249,7 @@ def _worst_for_others(
         if plan.start[job] < 0 or plan.start[job] == BURST or scratch.behind[place] <= cloud:
             continue
         scratch.burst[job] = True
-        trial = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, scratch.trial, best_cost)
+        trial = reserve_in_order(now, used, per_node, queue, count, jobs, scratch, scratch.trial, best_cost, congestion)
         scratch.burst[job] = False
         if trial < best_cost:
             best, best_cost = job, trial

@@ -11,7 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +27,9 @@ from infra.core.units import (
     require_instant,
     require_number,
 )
+
+if TYPE_CHECKING:
+    from infra.core.planning.columns import Jobs, Plan, Scratch
 
 OVERDUE_GRACE_S = 60.0
 """A job that should have ended goes on for at least this long."""
@@ -128,6 +134,8 @@ class Rules:
         device_micro_per_hour: What a device is worth, for the patience of jobs that may not burst.
         search: How many of the foremost jobs are weighed against each other for a burst.
         rounds: How many of them are burst at most, in one plan, for the others' sake.
+        congestion: What waits count there, as a multiple of their price: jobs still to come are delayed as well.
+        ahead: Whether to plan ahead; if not, what fits starts, a job bursts at its latest start, and the others wait.
     """
 
     overtaking: float = 0.5
@@ -136,6 +144,8 @@ class Rules:
     device_micro_per_hour: int = 5 * MICRO_PER_USD // 2
     search: int = 48
     rounds: int = 4
+    congestion: float = 1.0
+    ahead: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,60 +191,64 @@ def plan_queue(cluster: Cluster, waiting: Iterable[WaitingJob], now_at: float, r
         InputError: ``BAD_NUMBER`` or ``BAD_TIME`` for a value out of its range, ``DUPLICATE_VALUE`` for an id that stands
             twice, ``UNKNOWN_NODE`` for a node that the cluster does not have.
     """
-    from infra.core.planning.kernel import Jobs, plan_for, plan_jobs, scratch_for
+    from infra.core.planning.columns import Jobs, Manner, plan_for, scratch_for
+    from infra.core.planning.kernel import plan_jobs
     from infra.core.planning.stretches import open_nodes
 
     rules = rules or Rules()
     require_instant(now_at, "now_at")
-    ordered = sorted(waiting, key=lambda job: (job.arrival_at, job.id))
+    ordered = sorted(waiting, key=attrgetter("arrival_at", "id"))
     _check(cluster, ordered)
     if not ordered:
         return QueuePlan(now_at, (), 0.0)
     per_node = cluster.devices_per_node
-    runtime = np.array([job.runtime_s for job in ordered])
-    latest = [math.inf if job.latest_start_at is None else job.latest_start_at - now_at for job in ordered]
+    arrival = np.array([job.arrival_at for job in ordered], np.float64) - now_at
+    prices = np.array([job.wait_micro_per_hour for job in ordered], np.float64)
     jobs = Jobs(
-        arrival=np.array([job.arrival_at - now_at for job in ordered]),
+        arrival=arrival,
         devices=np.array([job.devices for job in ordered], np.int64),
-        runtime=runtime,
-        burst=np.array([math.inf if job.burst_micro is None else float(job.burst_micro) for job in ordered]),
-        boot=np.array([job.boot_s for job in ordered]),
-        wait_price=np.array([job.wait_micro_per_hour / SECONDS_PER_HOUR for job in ordered]),
-        latest=np.array(latest),
-        rank=_ranks(cluster, ordered, now_at, rules),
+        runtime=np.array([job.runtime_s for job in ordered], np.float64),
+        burst=np.array([math.inf if job.burst_micro is None else job.burst_micro for job in ordered], np.float64),
+        boot=np.array([job.boot_s for job in ordered], np.float64),
+        wait_price=prices / SECONDS_PER_HOUR,
+        latest=np.array([math.inf if job.latest_start_at is None else job.latest_start_at - now_at for job in ordered]),
+        rank=arrival,
     )
+    jobs = jobs._replace(rank=_ranks(cluster, ordered, jobs, now_at, rules))
     widest = -(-int(jobs.devices.max()) // per_node)
     scratch, plan = scratch_for(cluster.nodes, per_node, len(ordered), widest), plan_for(len(ordered), widest)
     scratch.first[:] = [job.promised and job.latest_start_at is not None for job in ordered]
     before = np.where(scratch.first, jobs.latest, 0.0)
     queue = np.lexsort((jobs.arrival, jobs.rank, before, ~scratch.first))
     used = open_nodes(scratch.opened, _free_at(cluster, now_at))
-    cost = plan_jobs(0.0, used, per_node, queue, len(ordered), jobs, scratch, plan, rules.search, rules.rounds)
-    columns = (
-        plan.start.tolist(),
-        plan.nodes.tolist(),
-        scratch.first.tolist(),
-        scratch.burst.tolist(),
-        plan.late.tolist(),
-    )
-    starts, nodes, first, for_others, late = columns
-    told = tuple(
-        _told(ordered[row], starts[row], nodes[row], first[row], now_at, (for_others[row], late[row]))
-        for row in queue.tolist()
-    )
-    return QueuePlan(now_at, told, float(cost))
+    manner = Manner(rules.search, rules.rounds, float(rules.congestion), rules.ahead)
+    cost = plan_jobs(0.0, used, per_node, queue, len(ordered), jobs, scratch, plan, manner)
+    return QueuePlan(now_at, _told_in_order(queue, ordered, scratch, plan, now_at), float(cost))
+
+
+def _told_in_order(
+    queue: np.ndarray, ordered: list[WaitingJob], scratch: Scratch, plan: Plan, now_at: float
+) -> tuple[PlannedJob, ...]:
+    """The decisions, in the order of planning."""
+    width = (plan.nodes[queue] >= 0).sum(axis=1).tolist()
+    lowest = plan.nodes[queue, 0].tolist()
+    here = [
+        (node,) if wide < 2 else tuple(sorted(plan.nodes[row, :wide].tolist()))
+        for row, wide, node in zip(queue.tolist(), width, lowest, strict=True)
+    ]
+    columns = (plan.start, scratch.first, scratch.burst, plan.late)
+    jobs = map(ordered.__getitem__, queue.tolist())
+    return tuple(map(partial(_told, now_at), jobs, here, *(column[queue].tolist() for column in columns)))
 
 
 def _told(
-    job: WaitingJob, start: float, nodes: list[int], promised: bool, now_at: float, flags: tuple[bool, bool]
+    now_at: float, job: WaitingJob, here: tuple[int, ...], start: float, promised: bool, for_others: bool, late: bool
 ) -> PlannedJob:
-    for_others, late = flags
     if start == math.inf:
         why = Why.DELAYS_OTHERS if for_others else Why.LATEST_START_NEEDS_CLOUD if late else Why.WAIT_COSTS_MORE
         return PlannedJob(job.id, Action.BURST, why, now_at + job.boot_s)
     if start < 0:
         return PlannedJob(job.id, Action.WAIT, Why.TOO_WIDE, None)
-    here = (nodes[0],) if len(nodes) == 1 or nodes[1] < 0 else tuple(sorted(node for node in nodes if node >= 0))
     if start == 0:
         return PlannedJob(job.id, Action.START, Why.FREE_NOW, now_at, here, promised)
     why = Why.CANNOT_BURST if job.burst_micro is None else Why.CHEAPER_THAN_CLOUD
@@ -245,28 +259,30 @@ def _told(
     return PlannedJob(job.id, Action.RESERVE, why, now_at + start, here, promised)
 
 
-def _ranks(cluster: Cluster, ordered: list[WaitingJob], now_at: float, rules: Rules) -> np.ndarray:
+def _ranks(cluster: Cluster, ordered: list[WaitingJob], jobs: Jobs, now_at: float, rules: Rules) -> np.ndarray:
     """Arrival, plus what a job may be overtaken by: its patience, and its tenant's work ahead of it. [jobs] seconds"""
-    back = []
-    for job in ordered:
-        worth = job.burst_micro
-        if worth is None:
-            worth = job.devices * job.runtime_s / SECONDS_PER_HOUR * rules.device_micro_per_hour
-        price = job.wait_micro_per_hour / SECONDS_PER_HOUR
-        free = rules.longest_overtaking_s if rules.overtaking > 0 else 0.0
-        back.append(rules.overtaking * worth / price if price > 0 else free)
-    ranks = [job.arrival_at - now_at for job in ordered]
-    behind = [min(allowed, rules.longest_overtaking_s) for allowed in back]
-    work = _running_work(cluster, now_at)
-    tenants = set(work) | {job.tenant for job in ordered}
+    own = jobs.devices * jobs.runtime
+    worth = np.where(np.isfinite(jobs.burst), jobs.burst, own * (rules.device_micro_per_hour / SECONDS_PER_HOUR))
+    free = rules.longest_overtaking_s if rules.overtaking > 0 else 0.0
+    behind = np.full(own.size, free)
+    np.divide(rules.overtaking * worth, jobs.wait_price, out=behind, where=jobs.wait_price > 0)
+    np.minimum(behind, rules.longest_overtaking_s, out=behind)
+    ahead = _running_work(cluster, now_at)
+    tenants = set(ahead)
+    tenants.update(job.tenant for job in ordered)
     if len(tenants) > 1 and rules.fairness > 0:
         share = cluster.nodes * cluster.devices_per_node / len(tenants)
-        for row in sorted(range(len(ordered)), key=lambda row: (ranks[row] + behind[row], row)):
-            job = ordered[row]
-            ahead = work.get(job.tenant, 0.0)
-            behind[row] = min(behind[row] + rules.fairness * ahead / share, rules.longest_overtaking_s)
-            work[job.tenant] = ahead + job.devices * job.runtime_s
-    return np.array(ranks) + np.array(behind)
+        numbers = {tenant: number for number, tenant in enumerate(sorted(tenants))}
+        tenant_of = np.array([numbers[job.tenant] for job in ordered])
+        turn = np.lexsort((jobs.arrival + behind, tenant_of))
+        before = np.cumsum(own[turn]) - own[turn]
+        for tenant, number in numbers.items():
+            first, last = np.searchsorted(tenant_of[turn], (number, number + 1))
+            if first < last:
+                work = before[first:last] - before[first] + ahead.get(tenant, 0.0)
+                rows = turn[first:last]
+                behind[rows] = np.minimum(behind[rows] + rules.fairness * work / share, rules.longest_overtaking_s)
+    return jobs.arrival + behind
 
 
 def _running_work(cluster: Cluster, now_at: float) -> dict[str, float]:
@@ -304,8 +320,8 @@ def _free_at(cluster: Cluster, now_at: float) -> np.ndarray:
 def _check(cluster: Cluster, ordered: list[WaitingJob]) -> None:
     require_number(cluster.nodes, "cluster.nodes", minimum=1)
     require_number(cluster.devices_per_node, "cluster.devices_per_node", minimum=1)
-    twice = [name for name, count in Counter(job.id for job in ordered).items() if count > 1]
-    if twice:
+    if len({job.id for job in ordered}) < len(ordered):
+        twice = [name for name, count in Counter(job.id for job in ordered).items() if count > 1]
         raise InputError("DUPLICATE_VALUE", f"the id {twice[0]!r} stands twice", "waiting", "name each job once")
     for running in cluster.running:
         for node, devices in running.devices_on:

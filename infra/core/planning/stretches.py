@@ -216,4 +216,18 @@ def reserve(stretches: Stretches, used: int, row: int, devices: int, start: floa
         place -= 1
     for taken in range(place + 1, place + 1 + devices):
         free_at[taken, row] = end
+    if free_at[0, row] >= stretches.until[row]:
+        used = _forget(stretches, used, row)
     return used
+
+
+@njit(cache=True)
+def _forget(stretches: Stretches, used: int, row: int) -> int:
+    """Drop a gap that is used up: the last row takes its place."""
+    last = used - 1
+    stretches.node[row] = stretches.node[last]
+    stretches.until[row] = stretches.until[last]
+    stretches.devices[row] = stretches.devices[last]
+    for place in range(stretches.free_at.shape[0]):
+        stretches.free_at[place, row] = stretches.free_at[place, last]
+    return last
