@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from infra.commands.shared import handle_errors, print_json
+from infra.commands.shared import handle_errors, print_json, tell, told_end, write
 from infra.core.errors import InputError
 from infra.core.units import SECONDS_PER_HOUR
 from infra.documents.files import display
@@ -150,29 +149,6 @@ def _on_trace(trace: Path, question: Any, setting: Any, plot: Path | None, as_js
     console.print(frontier_table(points))
     today = f"With {question.nodes[0]} nodes, waiting {question.wait_usd_per_h[0]:g} USD/h: "
     console.print(Text(today, style="bold").append(advice_text(advice), style=""))
-
-
-def tell(text: str) -> None:
-    """Progress, where somebody looks."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def told_end() -> None:
-    """Takes the progress away."""
-    tell("")
-
-
-def write(path: Path, text: str) -> None:
-    """Write a picture.
-
-    Raises:
-        InputError: ``FILE_NOT_WRITABLE``.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError("FILE_NOT_WRITABLE", str(error), display(path), "name a file that can be written") from error
 
 
 def _refuse_given(options: dict[str, Any], with_trace: bool) -> None:

@@ -29,7 +29,7 @@ def frontier_table(points: Sequence[Point]) -> Table:
     """One row per point; a star marks those that no other beats in both money and wait."""
     table = Table(title="Cost and wait", title_justify="left", box=box.SIMPLE, caption_justify="left")
     table.caption = "GPU-h: in the cloud. * no other row costs less and waits no longer."
-    table.add_column("setting", overflow="fold")
+    table.add_column("setting", min_width=9, overflow="fold")
     for heading in ("wait $/h", "mean wait", "p99", "GPU-h", "cloud/mo.", "all/mo.", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     before = ""
