@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from infra.core.errors import HeadraceError
+from infra.core.errors import HeadraceError, InputError
+from infra.documents.files import display
 from infra.render.answer import error_answer
 from infra.settings import Settings
 
@@ -48,3 +51,26 @@ def prefect_here(settings: Settings) -> dict[str, str]:
 
     port = int(living_report(settings).ui_url.rpartition(":")[2])
     return prefect_environment(settings.prefect_dir, port)
+
+
+def tell(text: str) -> None:
+    """Progress, where somebody looks."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def told_end() -> None:
+    """Takes the progress away."""
+    tell("")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a picture.
+
+    Raises:
+        InputError: ``FILE_NOT_WRITABLE``.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError("FILE_NOT_WRITABLE", str(error), display(path), "name a file that can be written") from error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from infra.commands import simulate_batch, simulate_spot
+from infra.commands import simulate_batch, simulate_spot, simulate_what_if
 
 
 def register(app: typer.Typer) -> None:
     """Add the group ``simulate``."""
     group = typer.Typer(help="Replay traces through the code that production decides with.", no_args_is_help=True)
-    for simulation in (simulate_batch, simulate_spot):
+    for simulation in (simulate_batch, simulate_spot, simulate_what_if):
         simulation.register(group)
     app.add_typer(group, name="simulate")

@@ -8,6 +8,7 @@ from infra.core.placement.decision import Candidate, Decision
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import iso
 from infra.core.workload import WorkloadRequest
+from infra.render.bars import price_bars, time_bars
 from infra.render.prose import (
     SIMULATED,
     chance,
@@ -16,6 +17,7 @@ from infra.render.prose import (
     is_simulated,
     money,
     outcome_text,
+    queue_text,
     reason_text,
     span,
 )
@@ -43,6 +45,8 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
     if is_simulated(decision, {site.name: site.simulated for site in snapshot.sites}):
         lines += [f"> {SIMULATED}", ""]
     lines += [_request_line(request, now_at), ""]
+    if told := queue_text(decision, request, snapshot):
+        lines += [f"{_escaped(told)}", ""]
     if decision.counterfactuals:
         lines += ["### What would make it feasible", ""]
         for item in decision.counterfactuals:
@@ -53,6 +57,12 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
     if any(candidate.reasons for candidate in decision.candidates):
         lines += ["", "### Why not", "", *_reasons(decision, now_at)]
     planned = [candidate for candidate in decision.candidates if candidate.start_at is not None]
+    for heading, bars in (
+        ("Time line", time_bars(decision, request, now_at)),
+        ("Price and its spread", price_bars(decision)),
+    ):
+        if bars:
+            lines += ["", f"### {heading}", "", "```text", *bars, "```"]
     if planned:
         lines += ["", "### Expected cost by part", "", *_table(_PARTS, [_costs(candidate) for candidate in planned])]
         lines += ["", "### Expected time by part", "", *_table(_TIMES, [_times(candidate) for candidate in planned])]

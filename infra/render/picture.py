@@ -20,7 +20,7 @@ from infra.render.prose import (
 )
 
 _WIDTH, _ROW, _BAR, _TOP = 1040, 44, 16, 104
-_COST_X, _COST_W = 250, 240
+_COST_X, _COST_W = 250, 180
 _TIME_X, _TIME_W = 620, 380
 # Okabe and Ito's palette: told apart with every kind of colour vision.
 _PARTS = (
@@ -50,8 +50,8 @@ def decision_svg(decision: Decision, request: WorkloadRequest, snapshot: Snapsho
     now_at = snapshot.now_at
     candidates = decision.candidates
     planned = [candidate for candidate in candidates if candidate.start_at is not None]
-    highest_micro = max((candidate.cost.total_micro for candidate in planned), default=0) or 1
-    ends = [_end_s(candidate, now_at) for candidate in planned]
+    highest_micro = max((max(each.weight_micro, each.cost_p90_micro) for each in planned), default=0) or 1
+    ends = [_last_s(candidate, now_at) for candidate in planned]
     if request.deadline_at is not None:
         # A far deadline would squeeze the bars to nothing: it is then told at the edge instead.
         deadline_s = request.deadline_at - now_at
@@ -68,6 +68,7 @@ def decision_svg(decision: Decision, request: WorkloadRequest, snapshot: Snapsho
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         'font-family="system-ui, sans-serif" role="img">',
         f"<title>{escape(title)}</title>",
+        _HATCHED,
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
         _text(20, 30, title, size=size, fill=_OUTCOME_COLOUR[decision.outcome.value], extra=' font-weight="600"'),
         *_legend(),
@@ -90,6 +91,11 @@ def _end_s(candidate: Candidate, now_at: float) -> float:
     return end_at - now_at
 
 
+def _last_s(candidate: Candidate, now_at: float) -> float:
+    """Where the row's time line ends: at the required probability, or where nine of ten do."""
+    return max(_end_s(candidate, now_at), (candidate.finish_p90_at or now_at) - now_at)
+
+
 def _legend() -> list[str]:
     parts, x = [], 20.0
     for name, colour in _PARTS:
@@ -98,7 +104,20 @@ def _legend() -> list[str]:
         x += 40 + 6 * len(name)
     parts.append(f'<line x1="{x}" y1="56" x2="{x + 22}" y2="56" stroke="#57606a" stroke-width="2"/>')
     parts.append(_text(x + 28, 60, "until the required probability", size=11, fill="#57606a"))
+    x += 215
+    parts.append(_whisker(x, x + 22, 48, "nine of ten", 1.0))
+    parts.append(_text(x + 30, 60, "nine of ten", size=11, fill="#57606a"))
+    x += 115
+    parts.append(f'<rect x="{x}" y="50" width="12" height="12" fill="url(#worth)"/>')
+    parts.append(_text(x + 17, 60, "worth of the wait", size=11, fill="#57606a"))
     return parts
+
+
+# Hatched, because nobody pays it.
+_HATCHED = (
+    '<defs><pattern id="worth" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<rect width="5" height="5" fill="#f0f0f0"/><rect width="2" height="5" fill="#999999"/></pattern></defs>'
+)
 
 
 def _row(
@@ -130,9 +149,30 @@ def _cost_bar(candidate: Candidate, y: float, highest_micro: int, opacity: float
             width = _COST_W * micro / highest_micro
             body.append(_bar(x, y, width, _COLOUR[name], f"{name} {money(micro)}", opacity))
             x += width
-    total = cost.total_micro
-    body.append(_text(x + 6, y + 13, money(total) if total else "free", size=11))
+    total, sure = cost.total_micro, candidate.cost_p90_micro
+    end_x = x
+    if candidate.wait_micro:
+        width = _COST_W * candidate.wait_micro / highest_micro
+        worth = f"its wait is worth {money(candidate.wait_micro)}; nobody pays it"
+        body.append(_bar(x, y, width, "url(#worth)", worth, opacity))
+        end_x = x + width
+    if sure > total:
+        sure_x = _COST_X + _COST_W * sure / highest_micro
+        body.append(_whisker(x, sure_x, y, f"nine of ten at most {money(sure)}", opacity))
+        end_x = max(end_x, sure_x)
+    told = (money(total) if total else "free") + (f" ≤ {money(sure)}" if sure > total else "")
+    told += f", wait {money(candidate.wait_micro)}" if candidate.wait_micro else ""
+    body.append(_text(end_x + 6, y + 12, told, size=10))
     return body
+
+
+def _whisker(x: float, end_x: float, y: float, title: str, opacity: float) -> str:
+    """A line from where something is expected to end to where nine of ten end, with a stroke across."""
+    middle, top, bottom = y + _BAR / 2, y + 4, y + _BAR - 4
+    return (
+        f'<path d="M{x:.2f} {middle}H{end_x:.2f}M{end_x:.2f} {top}V{bottom}" stroke="#24292f" stroke-width="1.5" fill="none" '
+        f'opacity="{opacity}"><title>{escape(title)}</title></path>'
+    )
 
 
 def _time_bar(candidate: Candidate, y: float, now_at: float, longest_s: float, opacity: float) -> list[str]:
@@ -155,6 +195,10 @@ def _time_bar(candidate: Candidate, y: float, now_at: float, longest_s: float, o
         f'<line x1="{x:.2f}" y1="{middle}" x2="{max(high_x, x):.2f}" y2="{middle}" stroke="#57606a" stroke-width="2" '
         f'opacity="{opacity}"><title>{escape(sure)}</title></line>'
     )
+    if candidate.finish_p90_at is not None and candidate.finish_p90_at > (candidate.finish_at or 0.0):
+        likely_s = candidate.finish_p90_at - now_at
+        sure_x = _TIME_X + _TIME_W * likely_s / longest_s
+        body.append(_whisker(x, sure_x, y, f"nine of ten within {span(likely_s)}", opacity))
     return body
 
 

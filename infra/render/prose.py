@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra.core.placement.decision import Change, ChangeKind, Decision, Outcome, Reason, ReasonCode
+from infra.core.placement.snapshot import Snapshot
 from infra.core.units import MICRO_PER_USD, usd
+from infra.core.workload import WorkloadRequest
 
 _DAY_S = 86_400.0
 
@@ -217,6 +219,20 @@ def outcome_text(decision: Decision, now_at: float) -> str:
         until = f"{clock(decision.wait_until_at, now_at)} (in {span(decision.wait_until_at - now_at)})"
         return f"Wait until {until} for {place}: {figures}{finish}."
     return f"Run now at {place}: {figures}{finish}."
+
+
+def queue_text(decision: Decision, request: WorkloadRequest, snapshot: Snapshot) -> str:
+    """Its place in the queue and what its waiting is worth; empty when it neither waits nor has a price of waiting."""
+    told, chosen = [], decision.chosen
+    if decision.outcome is Outcome.WAIT and chosen is not None and chosen.start_at is not None:
+        at_offer = [each for each in snapshot.queue if (each.site, each.offer) == (chosen.site, chosen.offer)]
+        before = sum(each.start_at <= chosen.start_at for each in at_offer)
+        told.append(f"number {before + 1} of {len(at_offer) + 1} that wait for {chosen.site}/{chosen.offer}")
+    if request.wait_micro_per_hour:
+        told.append(f"an hour's wait is worth {money(request.wait_micro_per_hour)} to it")
+        if chosen is not None and chosen.wait_micro:
+            told.append(f"this one {money(chosen.wait_micro)}")
+    return f"Queue: {', '.join(told)}." if told else ""
 
 
 SIMULATED = "SIMULATED: these devices are local processes; their prices are made up."

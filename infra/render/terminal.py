@@ -19,6 +19,7 @@ from infra.render.prose import (
     is_simulated,
     money,
     outcome_text,
+    queue_text,
     reason_text,
     span,
 )
@@ -36,6 +37,8 @@ def decision_view(decision: Decision, request: WorkloadRequest, snapshot: Snapsh
     if is_simulated(decision, {site.name: site.simulated for site in snapshot.sites}):
         parts.append(Text(SIMULATED, style="magenta"))
     parts.append(Text(_request_text(request, now_at), style="dim"))
+    if told := queue_text(decision, request, snapshot):
+        parts.append(Text(told))
     if decision.chosen is not None:
         parts.append(Text(_cost_text(decision.chosen)))
         parts.append(Text(_time_text(decision.chosen, request)))
