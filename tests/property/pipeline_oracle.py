@@ -19,7 +19,15 @@ from infra.core.placement.pipeline import PipelineRequest, PipelineStage
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import period_of
 from infra.core.workload import Fallback
-from tests.property.oracle import _down, _offer_fits, _policy_allows, _site_fits, _source, allowed_countries, zone_number
+from tests.property.oracle import (
+    _down,
+    _offer_fits,
+    _policy_allows,
+    _site_fits,
+    _source,
+    allowed_countries,
+    zone_number,
+)
 
 DAY_S = 86_400.0
 
