@@ -19,7 +19,15 @@ from infra.core.placement.pipeline import PipelineRequest, PipelineStage
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import period_of
 from infra.core.workload import Fallback
-from tests.property.oracle import _down, _offer_fits, _site_fits, _source, allowed_countries, zone_number
+from tests.property.oracle import (
+    _down,
+    _offer_fits,
+    _policy_allows,
+    _site_fits,
+    _source,
+    allowed_countries,
+    zone_number,
+)
 
 DAY_S = 86_400.0
 
@@ -77,7 +85,8 @@ class Oracle:
             if None in [_source(self.snapshot, dataset, site) for dataset in wanted]:
                 continue
             for offer in chain.from_iterable(pool.offers for pool in site.pools):
-                if _offer_fits(stage.request, self.snapshot, site, offer):
+                allowed = _policy_allows(stage.request, self.snapshot, site, offer, self.now)
+                if allowed and _offer_fits(stage.request, self.snapshot, site, offer):
                     yield site, offer
 
     def _lies_at(self, name: str, plan: Plan) -> Site:

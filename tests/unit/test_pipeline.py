@@ -71,6 +71,15 @@ def test_parallel_stages_share_the_devices_of_an_offer() -> None:
     assert starts[1] > 0
 
 
+def test_what_others_hold_for_days_need_not_be_over_by_the_deadline() -> None:
+    """One of two devices is busy for days: both stages still run on the other one, in turn."""
+    world = snapshot(loads=(busy(100 * HOUR_S, devices=1),))
+    plan = decide_pipeline(pipeline(stage("x"), stage("y"), deadline_at=NOW_AT + 3200), world)
+    assert set(sites_of(plan).values()) == {"onprem/owned"}
+    assert sorted(each.start_high_at - NOW_AT for each in plan.stages) == [0, 1500]
+    assert plan.cost_micro == 0
+
+
 def test_a_diamond_joins_when_both_sides_are_there() -> None:
     plan = decide_pipeline(
         pipeline(stage("a"), stage("b", "a", units=500.0), stage("c", "a", units=2000.0), stage("d", "b", "c")),

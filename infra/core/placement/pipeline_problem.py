@@ -54,6 +54,7 @@ class Option:
         key: (site, offer) by name.
         free_at: From when on enough of its devices are free of the runs that are there already.
         edges: Later starts at edges of its price windows; empty when the stage may not wait or there are none.
+        durations: Without moves of the results of other stages.
     """
 
     site: int
@@ -65,6 +66,7 @@ class Option:
     key: tuple[str, str]
     free_at: float
     edges: tuple[float, ...]
+    durations: Durations
 
 
 @dataclass(slots=True)
@@ -208,12 +210,12 @@ class Problem:
             reasons.append(
                 reason(ReasonCode.ESTIMATE_UNKNOWN, kind=kind, device=offer.device, why=why, longest_s=LONGEST_RUN_S)
             )
-        if reasons or offer.price is None:
+        if reasons or offer.price is None or durations is None:
             stage.refused.append((site.name, offer.name, tuple(reasons)))
             return
         edges = self._edges_of(offer.price) if stage.may_wait and offer.price.windows else ()
         key = (site.name, offer.name)
-        stage.options.append(Option(index, site, pool, offer, view, offer.price, key, free_at, edges))
+        stage.options.append(Option(index, site, pool, offer, view, offer.price, key, free_at, edges, durations))
 
     def _edges_of(self, price: Price) -> tuple[float, ...]:
         """Edges of the price's windows after now, as far ahead as a cheaper window is waited for."""
@@ -243,11 +245,13 @@ class Problem:
 
     def _run(self, stage: Stage, option: Option, places: tuple[int, ...]) -> Run | None:
         egress_micro, transfer_s = option.view.egress_micro, option.view.transfer_s
+        durations: Durations | None = option.durations
         for (_, size), place in zip(stage.parents, places, strict=True):
             if place not in (option.site, OUTSIDE) and size:
                 egress_micro += egress_of(size, self.sites[place])
                 transfer_s += transfer_of(size, self.sites[place], option.where)
-        durations = durations_at(stage.world, option.where, option.offer, transfer_s)
+        if transfer_s != option.view.transfer_s:
+            durations = durations_at(stage.world, option.where, option.offer, transfer_s)
         if durations is None:
             return None
         high_s = durations.at(stage.world.request.deadline_probability)

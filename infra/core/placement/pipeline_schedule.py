@@ -73,6 +73,27 @@ class Devices:
         instants = sorted({earliest_at, *(end_at for _, end_at, _ in self.held if end_at > earliest_at)})
         return next(at for at in instants if self.free(at) >= devices)
 
+    def done_at(self, first_at: float, work: float) -> float:
+        """When so many device-seconds of the pipeline can be done at the earliest, from ``first_at`` on.
+
+        What other runs hold is not to be had, and need not be over by then; what stages of the pipeline hold is work too.
+        """
+        others = sorted((end_at, devices) for start_at, end_at, devices in self.held if start_at == -math.inf)
+        work += sum(
+            devices * max(0.0, end_at - max(first_at, start_at))
+            for start_at, end_at, devices in self.held
+            if start_at != -math.inf
+        )
+        free, at = self.capacity - sum(devices for _, devices in others), first_at
+        for end_at, devices in others:
+            if end_at > at:
+                done = max(0, free) * (end_at - at)
+                if done >= work:
+                    break
+                work, at = work - done, end_at
+            free += devices
+        return at + work / free if work > 0.0 else at
+
 
 def fits(problem: Problem, schedule: Schedule) -> bool:
     """Whether no offer is asked for more devices than it has."""
@@ -130,12 +151,7 @@ def resolve(
             if len(waiting) > 1:
                 first_at = min(begins[index] for index in waiting)
                 work = sum(problem.stages[index].devices * runs[index].high_s for index in waiting)
-                work += sum(
-                    count * (until_at - max(first_at, from_at))
-                    for from_at, until_at, count in devices[name].held
-                    if until_at > max(first_at, from_at)
-                )
-                end_at = max(end_at, first_at + work / devices[name].capacity)
+                end_at = max(end_at, devices[name].done_at(first_at, work))
         return end_at
 
     def extend(cost: int, need: int) -> None:

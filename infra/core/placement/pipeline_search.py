@@ -97,7 +97,8 @@ _Item = tuple[float, float, int, tuple[int, ...], tuple[float, ...], int, _Label
 """A label by its key, its depth (deeper first), its offers and starts; and how many of its next offers were tried."""
 
 
-_FRESH = -1
+_FRESH, _WHOLE = -1, -2
+"""Instead of a position: a label that was not taken up yet, and one that holds a schedule, which may be like another label."""
 
 
 @dataclass(slots=True)
@@ -200,7 +201,8 @@ class Search:
         else:
             first, second, child = child
         if first <= ceiling:
-            heapq.heappush(heap, (first, second, -len(child.choices), child.choices, child.starts, _FRESH, child))
+            position = _FRESH if child.resolved is None else _WHOLE
+            heapq.heappush(heap, (first, second, -len(child.choices), child.choices, child.starts, position, child))
 
     def _key(self, cost: float, need: float, end_at: float) -> tuple[float, float]:
         if self._objective is Objective.COST:
