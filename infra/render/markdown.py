@@ -46,7 +46,7 @@ def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Sn
         lines += [f"> {SIMULATED}", ""]
     lines += [_request_line(request, now_at), ""]
     if told := queue_text(decision, request, snapshot):
-        lines += [f"{_escaped(told)}", ""]
+        lines += [f"{escaped(told)}", ""]
     if decision.counterfactuals:
         lines += ["### What would make it feasible", ""]
         for item in decision.counterfactuals:
