@@ -16,6 +16,13 @@ from infra.core.planning.columns import BURST, Jobs, Manner, Plan, Scratch
 from infra.core.planning.kernel import plan_jobs, sort_by_rank
 from infra.core.planning.stretches import NEVER, open_nodes
 
+COMPILED_WITH = {
+    "infra.core.planning.columns": "9d67b7a25c73",
+    "infra.core.planning.kernel": "4ab5415add61",
+    "infra.core.planning.stretches": "d2981b2ed2ea",
+}
+"""Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
+
 OVERRUN = 0.5
 """An overdue job is expected to need this much of its run so far on top."""
 

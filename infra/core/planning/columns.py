@@ -11,6 +11,9 @@ import numpy as np
 
 from infra.core.planning.stretches import Stretches, room_for
 
+COMPILED_WITH = {"infra.core.planning.stretches": "d2981b2ed2ea"}
+"""Digests of the compiled modules whose types stand here: a change of theirs must change this file as well."""
+
 BURST = np.inf
 """As a planned start: not here, burst now."""
 

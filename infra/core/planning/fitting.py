@@ -8,6 +8,12 @@ from numba import njit
 from infra.core.planning.columns import BURST, NOT_PLANNED, SHORTEST, Jobs, Plan, Scratch
 from infra.core.planning.stretches import NEVER, Stretches, copy_into, reserve
 
+COMPILED_WITH = {
+    "infra.core.planning.columns": "9d67b7a25c73",
+    "infra.core.planning.stretches": "d2981b2ed2ea",
+}
+"""Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
+
 
 @njit(cache=True)
 def start_or_leave(

@@ -29,6 +29,13 @@ from infra.core.planning.stretches import (
     tightest_whole_node,
 )
 
+COMPILED_WITH = {
+    "infra.core.planning.columns": "9d67b7a25c73",
+    "infra.core.planning.fitting": "b25a8cc3d561",
+    "infra.core.planning.stretches": "d2981b2ed2ea",
+}
+"""Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
+
 DEEP = 2000
 """From so many jobs on, late ones are put first once and not twice: the others have their turn at the next event."""
 
