@@ -17,11 +17,12 @@ from infra.core.errors import InputError
 from infra.core.inventory import Purchase
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Decision, Outcome
-from infra.core.placement.snapshot import Snapshot
-from infra.core.workload import Fallback, WorkloadRequest
+from infra.core.placement.snapshot import QueueEntry, Snapshot
+from infra.core.workload import Fallback, Resources, WorkloadRequest
 from infra.documents.schemas import schema
 from infra.render import decision_answer, decision_markdown, decision_svg, decision_view, error_answer, outcome_text
-from infra.render.prose import SIMULATED
+from infra.render.bars import price_bars, time_bars
+from infra.render.prose import SIMULATED, money
 from tests.unit.document_samples import NOW_AT, request, snapshot
 
 Story = tuple[Decision, WorkloadRequest, Snapshot]
@@ -205,3 +206,40 @@ def test_names_cannot_break_out_of_their_place() -> None:
     assert wicked not in markdown
     assert "\\<b\\>\\|\\[x\\](y)\\`" in markdown
     assert wicked in _terminal((decision, wanted, world), width=300)
+
+
+def test_the_wait_and_the_spread_are_told_and_drawn() -> None:
+    kept = QueueEntry("other", "vision", "home", "owned", 1, NOW_AT - 60, 900.0, NOW_AT + 600, priority=50)
+    world = replace(snapshot(), queue=(kept,))
+    wanted = request(deadline_at=NOW_AT + 7200, wait_micro_per_hour=1_000, resources=Resources(1))
+    decision = decide(wanted, world)
+    assert decision.outcome is Outcome.WAIT
+    chosen = decision.chosen
+    assert chosen is not None
+    assert chosen.wait_micro > 0
+    story = decision, wanted, world
+    told = f"Queue: number 2 of 2 that wait for home/owned, an hour's wait is worth $0.001 to it, this one {money(chosen.wait_micro)}."
+    assert told in " ".join(_terminal(story, 200).split())
+    text = decision_markdown(*story)
+    assert told in text
+    drawn = decision_svg(*story)
+    assert f"its wait is worth {money(chosen.wait_micro)}; nobody pays it" in drawn
+    dear = next(each for each in decision.candidates if each.cost_p90_micro > each.cost.total_micro)
+    assert f"nine of ten at most {money(dear.cost_p90_micro)}" in drawn
+    assert drawn.count("nine of ten within") == len([each for each in decision.candidates if each.start_at is not None])
+
+
+def test_bars_are_as_long_as_what_they_stand_for() -> None:
+    decision, wanted, _ = STORIES[Outcome.WAIT]
+    times, prices = time_bars(decision, wanted, NOW_AT), price_bars(decision)
+    planned = [each for each in decision.candidates if each.start_at is not None]
+    assert len(times) >= len(planned) + 2
+    width = max(len(f"{each.site}/{each.offer}") + (0 if each.feasible else 2) for each in planned) + 1
+    for line, each in zip(prices, planned, strict=False):
+        solid = line[width:].count("█")
+        dearest = max(max(one.cost_p90_micro, one.weight_micro) for one in planned)
+        assert solid == round(40 * each.cost.total_micro / dearest)
+    owned = next(each for each in planned if each.offer == "owned")
+    assert (owned.cost_p90_micro, owned.weight_micro) == (0, 0)
+    assert price_bars(replace(decision, candidates=(owned,))) == []
+    assert time_bars(replace(decision, candidates=()), wanted, NOW_AT) == []

@@ -273,6 +273,27 @@ def test_more_devices_shorten_the_wait_and_a_higher_price_of_waiting_does_not_le
     assert priced[0].cost_micro <= priced[1].cost_micro <= priced[2].cost_micro
 
 
+def test_many_wait_for_runs_that_are_long_overdue() -> None:
+    owned = _wanted(UNITS_PER_HOUR / 4, purchases=(Purchase.OWNED,))
+    runs = _recorded([(NOW_AT + number, owned) for number in range(12)], ratio=20.0)
+    fates = [run.fate for run in runs]
+    assert {(fate.ending, fate.site) for fate in fates} == {(Ending.RAN, "home")}
+    starts = sorted(fate.start_at for fate in fates)
+    ends = sorted(fate.finish_at for fate in fates)
+    for start_at, free_at in zip(
+        starts[2:], ends, strict=False
+    ):  # two devices: the third takes the first that comes back
+        assert start_at == pytest.approx(free_at)
+
+
+def test_a_record_with_balances_of_two_months_is_read_as_one_account() -> None:
+    [run] = _recorded([(NOW_AT, _wanted(UNITS_PER_HOUR))])
+    world = run.snapshots[0]
+    balances = (*world.balances, replace(world.balances[0], period="2026-12", limit_micro=1))
+    again = rehearse((replace(run, snapshots=(replace(world, balances=balances),)),))
+    assert again[run.run_id].ending is Ending.RAN
+
+
 def test_what_was_charged_beside_the_estimate_is_charged_again() -> None:
     decision = decide(_wanted(UNITS_PER_HOUR, purchases=(Purchase.SPOT,)), _world())
     chosen = decision.chosen

@@ -92,6 +92,7 @@ class _Rehearsal:
         self._state = _State()
         self._events: list[tuple[float, int, int, str]] = []
         self._order = count()
+        self._look_at = -math.inf
         # What others held when the record begins stays held until it was expected back.
         self._before = self._records[0].loads
 
@@ -116,6 +117,7 @@ class _Rehearsal:
                 self._tell(f"{arrived} of {len(self._arrivals)} runs")
                 self._place(by_id[run_id], now_at)
             self._look(now_at)
+            self._plan_look(now_at)
         for run_id, left in self._state.waiting.items():
             self._state.fates[run_id] = self._fate(left.run, Ending.WAITING, left.decision, left.decided_at)
         return {run.run_id: self._state.fates[run.run_id] for run in self._arrivals}
@@ -148,10 +150,19 @@ class _Rehearsal:
         if decision.outcome is Outcome.WAIT:
             entry = entry_of(run.run_id, run.fate.arrived_at, request, world, decision)
             self._state.waiting[run.run_id] = _Waiting(run, decision, now_at, entry)
-            self._push(self._again(run, decision.wait_until_at or now_at, now_at), _LOOK)
             return False
         self._start(run, decision, chosen, now_at)
         return True
+
+    def _plan_look(self, now_at: float) -> None:
+        """Look again when the first of those that wait should; at most one look is added for each event."""
+        looks = [
+            self._again(each.run, each.entry.start_at if each.entry else each.decision.wait_until_at or now_at, now_at)
+            for each in self._state.waiting.values()
+        ]
+        if looks and not now_at < self._look_at <= min(looks):
+            self._look_at = min(looks)
+            self._push(self._look_at, _LOOK)
 
     def _again(self, run: RecordedRun, planned_at: float, now_at: float) -> float:
         """When a run that waits looks again: at its planned start, and where that only moves along, ever more rarely."""
@@ -188,10 +199,7 @@ class _Rehearsal:
             queued = [each.entry for each in self._state.waiting.values() if each.entry is not None]
             plan = replan(queued, self._loads(now_at), self._sites(), now_at)
             for entry in plan.entries:
-                waiting = self._state.waiting[entry.run_id]
-                if waiting.entry is not None and entry.start_at != waiting.entry.start_at:
-                    self._push(self._again(waiting.run, entry.start_at, now_at), _LOOK)
-                waiting.entry = entry
+                self._state.waiting[entry.run_id].entry = entry
             due = set(plan.due) | {name for name, each in self._state.waiting.items() if each.entry is None}
             # Those that were just decided about at this instant see the same world again.
             fresh = [name for name in sorted(due) if self._state.waiting[name].decided_at < now_at]
@@ -230,7 +238,12 @@ class _Rehearsal:
 
     def _balances(self, record: Snapshot, period: str) -> tuple[Balance, ...]:
         found = []
-        for balance in record.balances:
+        # A record of another month gives its limit to this one; where it has several months, this one's or the last.
+        by_tenant = {
+            balance.tenant: balance
+            for balance in sorted(record.balances, key=lambda each: (each.period == period, each.period))
+        }
+        for _, balance in sorted(by_tenant.items()):
             account = self._state.accounts.get((balance.tenant, period), _Account(0))
             # As in the ledger, no limit is below what is spent or promised already: free work may go on.
             spent = account.reserved_micro + account.settled_micro
