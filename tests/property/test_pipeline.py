@@ -266,9 +266,9 @@ def test_plans_hold_all_invariants(problem):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@settings(max_examples=3000, **COMMON)
+@settings(max_examples=400, **COMMON)
 @given(small_problems())
-def test_thousands_of_plans_hold_all_invariants(problem):
+def test_hundreds_of_plans_hold_all_invariants(problem):
     hold_all(problem)
 
 
