@@ -11,11 +11,11 @@ from pydantic import Field, field_validator
 
 from infra.core.errors import InputError
 from infra.core.placement.pipeline import PipelineRequest, PipelineStage, StageInput
-from infra.core.units import BYTES_PER_GB, instant, iso, micro_from_usd
-from infra.documents.fields import Document, Duration, Instant, Name, Number, Usd, duration_s
+from infra.core.units import BYTES_PER_GB, micro_from_usd
+from infra.documents.fields import Document, Duration, Instant, Name, Number, Usd
 from infra.documents.files import display, parse_yaml, read_tree
 from infra.documents.problems import join, located, validated
-from infra.documents.request import RequestDocument, with_versions
+from infra.documents.request import RequestDocument, deadline_at, with_versions
 
 
 class StageInputDocument(Document):
@@ -79,7 +79,7 @@ class PipelineDocument(Document):
         Raises:
             InputError: What the stages' requests and their order may be refused for.
         """
-        deadline_at = self._deadline_at(now_at, where)
+        due_at = deadline_at(self.deadline, self.deadline_in, now_at, where)
         stages = []
         for index, stage in enumerate(self.stages):
             try:
@@ -93,29 +93,10 @@ class PipelineDocument(Document):
                 name=self.name,
                 tenant=self.tenant,
                 stages=tuple(stages),
-                deadline_at=deadline_at,
+                deadline_at=due_at,
                 budget_micro=None if self.budget_usd is None else micro_from_usd(self.budget_usd),
                 kept_at=self.kept_at,
             )
-
-    def _deadline_at(self, now_at: float, where: str) -> float | None:
-        if self.deadline is not None and self.deadline_in is not None:
-            raise InputError(
-                "CONTRADICTORY_REQUEST", "deadline and deadline_in", join(where, "deadline_in"), "give one of the two"
-            )
-        if self.deadline_in is not None:
-            return now_at + duration_s(self.deadline_in)
-        if self.deadline is None:
-            return None
-        deadline_at = instant(self.deadline)
-        if deadline_at <= now_at:
-            raise InputError(
-                "DEADLINE_PAST",
-                f"{self.deadline} is not after now ({iso(now_at)})",
-                join(where, "deadline"),
-                "give a later deadline, or none",
-            )
-        return deadline_at
 
 
 def is_pipeline(tree: Any) -> bool:

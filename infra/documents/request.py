@@ -100,7 +100,7 @@ class RequestDocument(Document):
         _refuse_twice(self.purchases, where, "purchases")
         _refuse_twice(self.residency, where, "residency")
         _refuse_twice(self.fallbacks, where, "fallbacks")
-        deadline_at = self._deadline_at(now_at, where)
+        due_at = deadline_at(self.deadline, self.deadline_in, now_at, where)
         with located(where, renamed=renamed):
             return WorkloadRequest(
                 kind=self.kind,
@@ -108,7 +108,7 @@ class RequestDocument(Document):
                 datasets=tuple(DatasetRef(ref.name, ref.version) for ref in self.datasets),
                 units=self.work.units,
                 resources=resources,
-                deadline_at=deadline_at,
+                deadline_at=due_at,
                 budget_micro=None if self.budget_usd is None else micro_from_usd(self.budget_usd),
                 priority=self.priority,
                 residency=self.residency,
@@ -122,24 +122,30 @@ class RequestDocument(Document):
                 deadline_probability=self.deadline_probability,
             )
 
-    def _deadline_at(self, now_at: float, where: str) -> float | None:
-        if self.deadline is not None and self.deadline_in is not None:
-            raise InputError(
-                "CONTRADICTORY_REQUEST", "deadline and deadline_in", join(where, "deadline_in"), "give one of the two"
-            )
-        if self.deadline_in is not None:
-            return now_at + duration_s(self.deadline_in)
-        if self.deadline is None:
-            return None
-        deadline_at = instant(self.deadline)
-        if deadline_at <= now_at:
-            raise InputError(
-                "DEADLINE_PAST",
-                f"{self.deadline} is not after now ({iso(now_at)})",
-                join(where, "deadline"),
-                "give a later deadline, or none",
-            )
-        return deadline_at
+
+def deadline_at(deadline: str | None, deadline_in: str | None, now_at: float, where: str) -> float | None:
+    """The instant that ``deadline`` names or that ``deadline_in`` counts from now; ``None`` without either.
+
+    Raises:
+        InputError: ``CONTRADICTORY_REQUEST`` for both, ``DEADLINE_PAST``.
+    """
+    if deadline is not None and deadline_in is not None:
+        raise InputError(
+            "CONTRADICTORY_REQUEST", "deadline and deadline_in", join(where, "deadline_in"), "give one of the two"
+        )
+    if deadline_in is not None:
+        return now_at + duration_s(deadline_in)
+    if deadline is None:
+        return None
+    at = instant(deadline)
+    if at <= now_at:
+        raise InputError(
+            "DEADLINE_PAST",
+            f"{deadline} is not after now ({iso(now_at)})",
+            join(where, "deadline"),
+            "give a later deadline, or none",
+        )
+    return at
 
 
 def _split(text: str) -> dict[str, str]:
