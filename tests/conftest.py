@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.databases import database, database_url, postgres, sqlite_template
 
 __all__ = ["database", "database_url", "postgres", "sqlite_template"]
+
+# The same examples in every run, so that a failure is the change's; `HYPOTHESIS_EXPLORE=1 make test` draws new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("explore" if os.environ.get("HYPOTHESIS_EXPLORE") else "fixed")
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 

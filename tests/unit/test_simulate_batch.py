@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
@@ -75,8 +75,17 @@ def test_baselines_are_those_of_a_slow_oracle(trace: Trace, policy: str, packing
     assert [(float(at), bool(cloud)) for at, cloud in zip(outcome.start_h, outcome.cloud, strict=True)] == expected
 
 
+FULL = Trace(
+    np.array([0.0, 0.0, 0.0, 0.0, 0.13, 0.84]),
+    np.array([0.47, 0.0, 1.03, 0.0, 0.47, 0.0]),
+    np.array([4, 1, 4, 1, 4, 1]),
+)
+"""Keeps both nodes busy to the end, in spans whose sum is rounded up."""
+
+
 @settings(max_examples=150, deadline=None)
 @given(traces(), st.sampled_from((0.3, 3.0, 30.0)), st.sampled_from((0.0, 0.8)), st.sampled_from((np.inf, 1.0)))
+@example(FULL, 0.3, 0.0, np.inf)
 def test_the_planner_runs_every_job_once_within_the_nodes(
     trace: Trace, price: float, sigma: float, longest_h: float
 ) -> None:
