@@ -262,7 +262,7 @@ class History(Protocol):
 
 
 class SpotStore(Protocol):
-    """What attempts showed of spot offers' capacity. A sighting is never changed or deleted."""
+    """What attempts showed of their offers' capacity, spot above all. A sighting is never changed or deleted."""
 
     def add(self, sighting: SpotSighting) -> None:
         """Idempotent for its (run, attempt, what)."""

@@ -14,7 +14,7 @@ from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportKind, ReportOutcome, SiteReport, charge_parts, sighting_of
 from infra.core.placement.decision import CostParts
 from infra.core.placement.snapshot import Snapshot
-from infra.core.spot.sightings import SpotSighting
+from infra.core.spot.sightings import Sighting, SpotSighting
 from infra.documents import request_from_json, snapshot_from_json
 from infra.ports import AttemptRecord, Observation
 from infra.wiring import ControlPlane
@@ -41,10 +41,12 @@ def _report(control: ControlPlane, attempt: AttemptRecord, kind: ReportKind) -> 
 def conclude(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None, units: float) -> AttemptRecord:
     """Write down how the attempt ended: FINISHED when the site says so, LOST otherwise.
 
-    A finished attempt becomes part of the history that estimates are learnt from, and what an attempt on spot showed of its
+    A finished attempt becomes part of the history that estimates are learnt from, and what an attempt showed of its offer's
     capacity part of the sightings.
     """
-    seen = sighting_of(report) if report is not None and attempt.purchase == Purchase.SPOT else None
+    seen = sighting_of(report) if report is not None else None
+    if seen is not None and seen.what is Sighting.RECLAIMED and attempt.purchase != Purchase.SPOT:
+        seen = None  # other machines are lost, not taken back
     finished = report is not None and report.outcome is ReportOutcome.FINISHED
     state = AttemptState.FINISHED if finished else AttemptState.LOST
     if attempt.state.holds_devices:

@@ -14,6 +14,7 @@ from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportOutcome, SiteReport
 from infra.core.placement.decision import Outcome
 from infra.core.placement.pipeline_share import Share
+from infra.core.spot.sightings import Sighting
 from infra.core.units import iso, usd
 from infra.core.workload import DatasetRef, WorkloadRequest
 from infra.ports import AttemptRecord, Publication
@@ -155,10 +156,12 @@ def run_placed(
 def _require_attempt_left(plan: RunPlan, attempts: tuple[AttemptRecord, ...]) -> None:
     """Refuse another attempt after too many that were lost.
 
-    Where the spot policy decides, an attempt that was moved or whose capacity went is no failure: it was reckoned with.
+    An attempt whose machines never came up is no failure of the run: its offer rests. Where the spot policy decides, one
+    that was moved or whose capacity went is none either: it was reckoned with.
     """
     reckoned_with = plan.request.checkpointed and plan.request.deadline_at is not None
-    lost = [attempt for attempt in attempts if attempt.ending is None or not reckoned_with]
+    excused = (MOVED, Sighting.RECLAIMED.value, Sighting.REFUSED.value) if reckoned_with else (Sighting.REFUSED.value,)
+    lost = [attempt for attempt in attempts if attempt.ending not in excused]
     if len(lost) >= MOST_ATTEMPTS or len(attempts) >= MOST_IN_ALL:
         raise EndedError("Failed", "ATTEMPTS_EXHAUSTED", f"lost {len(attempts)} times", plan.run_id)
 

@@ -9,6 +9,7 @@ from infra.core.inventory import Purchase, Site
 from infra.core.lifecycle import AttemptState
 from infra.core.placement.learning import Observation, learn_boots, learn_handovers, learn_rates
 from infra.core.placement.queue import to_respect
+from infra.core.placement.resting import rests_of, with_rests
 from infra.core.placement.snapshot import OfferLoad, Rate, Release, SiteHealth, Snapshot
 from infra.core.policy import Policy
 from infra.core.spot.sightings import Sighting, SpotCapacity, SpotSighting, learn_capacity
@@ -99,6 +100,7 @@ def take_snapshot(
         sightings = database.spot.sightings()
         policy = policy_at(now_at)
     others = tuple(attempt for attempt in holding if attempt.run_id != run_id)
+    loads = with_measured(loads_of(others, now_at), observations, sites)
     versions = sorted({entry.version for entry in entries}, key=lambda version: (version.name, version.version))
     return Snapshot(
         now_at=now_at,
@@ -107,7 +109,7 @@ def take_snapshot(
         datasets=tuple(versions),
         balances=balances,
         rates=learn_rates(observations, priors),
-        loads=with_measured(loads_of(others, now_at), observations, sites),
+        loads=with_rests(loads, rests_of(sightings, now_at), sites),
         health=healths,
         queue=queue,
         spot=spot_of(sightings, holding, sites, now_at),

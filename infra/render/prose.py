@@ -78,6 +78,11 @@ def _residency(params: _Params, _: float | None) -> str:
 def _busy(params: _Params, now_at: float | None) -> str:
     until = f", enough from {clock(params['free_at'], now_at)}" if "free_at" in params else ""
     queued = f", {params['queued']} waiting before it" if "queued" in params else ""
+    if "rests_until_at" in params:
+        rests = (
+            f"machines did not come up there lately: nothing is tried before {clock(params['rests_until_at'], now_at)}"
+        )
+        return f"{rests}{queued}{until}"
     return f"{params['free']} of {params['needed']} devices free now{queued}{until}"
 
 

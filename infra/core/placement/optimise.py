@@ -49,6 +49,13 @@ class Availability:
     enough_at: float | None
     spans: tuple[Span, ...] = ()
     queued: int = 0
+    rests_until_at: float | None = None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a reason says of it besides the number of free devices."""
+        queued = {"queued": self.queued} if self.queued else {}
+        return queued | ({} if self.rests_until_at is None else {"rests_until_at": self.rests_until_at})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,8 @@ def availability(world: World, site: Site, offer: Offer, duration_s: float) -> A
     left = offer.capacity - sum(devices for _, devices in releases)  # below 0 when the capacity was lowered meanwhile
     holds = [(entry.start_at, entry.start_at + entry.runtime_s, entry.devices) for entry in kept]
     spans = free_spans(left, releases, holds, needed, world.now_at)
-    return Availability(max(0, left), first_fit(spans, duration_s), spans, len(kept))
+    rests_until_at = load.rests_until_at if load else None
+    return Availability(max(0, left), first_fit(spans, duration_s), spans, len(kept), rests_until_at)
 
 
 def durations_at(world: World, site: Site, offer: Offer, transfer_s: float) -> Durations | None:
@@ -133,7 +141,7 @@ def _plans(
     available = availability(world, site, offer, durations.total_s)
     needed = world.request.resources.devices
     if available.enough_at is None or available.enough_at > world.now_at + LONGEST_RUN_S:
-        fixed.append(reason(ReasonCode.CAPACITY_BUSY, free=available.free, needed=needed))
+        fixed.append(reason(ReasonCode.CAPACITY_BUSY, free=available.free, needed=needed, **available.told))
         return ()
     starts = [
         at
@@ -261,7 +269,7 @@ def _timed_reasons(
                 free=available.free,
                 needed=request.resources.devices,
                 free_at=start_at,
-                **({"queued": available.queued} if available.queued else {}),
+                **available.told,
             )
         )
     if late and request.deadline_at is not None:

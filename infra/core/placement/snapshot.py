@@ -41,6 +41,8 @@ class OfferLoad:
         boot_spread: How far boot times stray from it, as in :class:`Rate`; ``None`` when too little is known.
         handover_s: Time from a decision until the site asks for machines, as measured lately.
         handover_spread: How far hand-overs stray from it, likewise.
+        rests_until_at: Machines did not come up there lately, so that its devices stand among the releases until then; ``None``
+            for an offer that does not rest.
     """
 
     site: str
@@ -50,10 +52,13 @@ class OfferLoad:
     boot_spread: Spread | None = None
     handover_s: float = 0.0
     handover_spread: Spread = 0.0
+    rests_until_at: float | None = None
 
     def __post_init__(self) -> None:
         require_number(self.handover_s, f"load of {self.site}/{self.offer}: handover_s")
         require_spread(self.handover_spread, f"load of {self.site}/{self.offer}: handover_spread")
+        if self.rests_until_at is not None:
+            require_instant(self.rests_until_at, f"load of {self.site}/{self.offer}: rests_until_at")
         if self.boot_s is not None:
             require_number(self.boot_s, f"load of {self.site}/{self.offer}: boot_s")
         if self.boot_spread is not None:

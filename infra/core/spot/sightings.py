@@ -25,7 +25,7 @@ SHORTEST_SPELL_S = 60.0
 
 
 class Sighting(StrEnum):
-    """What happened to machines on a spot offer."""
+    """What happened to machines on an offer."""
 
     OPENED = "opened"
     """They came up."""
@@ -44,7 +44,7 @@ class Sighting(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpotSighting:
-    """One thing that an attempt showed of a spot offer.
+    """One thing that an attempt showed of an offer's capacity.
 
     Attributes:
         since_at: From when on the machines were held without a break; equal to ``at`` when they were not held before.
