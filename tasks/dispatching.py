@@ -10,11 +10,13 @@ from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 
+from infra import faults
 from infra.adapters.reports import read_refusal
 from infra.core.canonical import digest, plain
 from infra.core.errors import UnavailableError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import SiteReport
+from infra.faults import Point
 from infra.ports import AttemptRecord
 from infra.wiring import ControlPlane
 from tasks import artifacts
@@ -45,6 +47,7 @@ def dispatch(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> At
     name = f"{plan.request.kind}-{plan.run_id[:8]}-a{attempt.attempt}"
     parameters = {"permit": control.signer.sign(attempt.permit), "work": plain(work)}
     child_id = _create_child(attempt, name, parameters)
+    faults.passed(Point.SENT)
     get_run_logger().info("attempt %d runs at %s as flow run %s", attempt.attempt, attempt.site, child_id)
     dispatched = control.database.runs.update_attempt(
         plan.run_id, attempt.attempt, AttemptState.DISPATCHED, child_run_id=child_id

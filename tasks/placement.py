@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from infra import faults
 from infra.adapters.current_policy import current_policy
 from infra.core.canonical import digest
 from infra.core.errors import BudgetError, ConflictError, InputError, RefusedError
@@ -23,6 +24,7 @@ from infra.core.placement.snapshot import Health, Snapshot
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.units import period_of
 from infra.core.workload import DatasetRef, WorkloadRequest
+from infra.faults import Point
 from infra.ports import AttemptRecord, CatalogEntry, RunRecord
 from infra.wiring import ControlPlane
 from tasks.site_io import share_done
@@ -98,6 +100,7 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
         decision = decide(request, snapshot)
         if decision.chosen is not None:
             recheck_policy(request, snapshot, decision.chosen)
+        faults.passed(Point.DECIDED)
         try:
             with database.transaction():
                 require_current_policy(control, snapshot)
@@ -120,6 +123,7 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
                     attempt.cap_micro,
                     snapshot.now_at,
                 )
+            faults.passed(Point.RESERVED)
             return Placement(decision, snapshot, request, attempt)
         except (ConflictError, BudgetError):
             continue

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from infra import faults
 from infra.core.canonical import digest
 from infra.core.errors import RefusedError
 from infra.core.inventory import TrustZone
 from infra.core.jurisdictions import permits
 from infra.core.metering import SiteReport
 from infra.core.workload import WorkKind
+from infra.faults import Point
 from infra.ports import AttemptRecord, Publication
 from infra.processes import locked
 from infra.wiring import ControlPlane
@@ -67,6 +69,7 @@ def _publish(
             metrics=prepared.result.metrics,
         )
     )
+    faults.passed(Point.FENCED)
     complete(control.store, control.database.catalog, prepared, now_at, tables)
     return published, prepared
 

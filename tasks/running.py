@@ -8,6 +8,7 @@ from typing import Any
 from prefect import runtime, task
 
 from data_contracts.layout import site_prefix
+from infra import faults
 from infra.core.canonical import plain
 from infra.core.errors import ConflictError, HeadraceError
 from infra.core.lifecycle import AttemptState, RunState
@@ -17,6 +18,7 @@ from infra.core.placement.pipeline_share import Share
 from infra.core.spot.sightings import Sighting
 from infra.core.units import iso, usd
 from infra.core.workload import DatasetRef, WorkloadRequest
+from infra.faults import Point
 from infra.ports import AttemptRecord, Publication
 from infra.wiring import ControlPlane, control_plane
 from tasks import artifacts
@@ -199,15 +201,18 @@ def _advance(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> No
         attempt = dispatched
     report = await_report(control, attempt)
     attempt = conclude(control, attempt, report, wanted_units(control, plan.run_id))
+    faults.passed(Point.CONCLUDED)
     if attempt.state is AttemptState.FINISHED and report is not None:
         try:
             publish(plan, attempt, report)
+            faults.passed(Point.PUBLISHED)
         except ConflictError as error:
             if error.code != "TABLE_MOVED":
                 raise
             settle_attempt(plan, attempt, report)
             raise TableMovedError(str(error)) from None
     settle_attempt(plan, attempt, report)
+    faults.passed(Point.SETTLED)
     if attempt.ending != MOVED:
         _stop_if_hopeless(plan, report)
 

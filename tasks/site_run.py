@@ -10,8 +10,10 @@ from typing import Any
 from distributed import Client, Security
 from pydantic import TypeAdapter, ValidationError
 
+from infra import faults
 from infra.core.canonical import digest
 from infra.core.errors import HeadraceError, InputError, RefusedError, UnavailableError
+from infra.faults import Point
 from infra.ports import ClusterAddress, ObjectStore
 from infra.worker.context import SiteContext, SiteOutcome
 from tasks.site_io import StoreCheckpoints, StoreInputs, StoreOutputs
@@ -65,6 +67,7 @@ def _run(
 ) -> tuple[SiteResult, str]:
     outputs = StoreOutputs(store, work.run_id, work.attempt)
     with connect(context.cluster) as client:
+        faults.passed(Point.CONNECTED)
         job = SiteJob(
             work=work,
             client=client,
@@ -75,7 +78,9 @@ def _run(
             progress=progress,
         )
         result = WORK[work.kind](job)
-        return result, outputs.finish(result)
+        manifest_sha256 = outputs.finish(result)
+        faults.passed(Point.RESULT_WRITTEN)
+        return result, manifest_sha256
 
 
 def _leave(context: SiteContext, inputs: StoreInputs, outcome: SiteOutcome) -> None:

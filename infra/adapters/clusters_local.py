@@ -16,12 +16,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from infra import faults
 from infra.adapters.certificates import ClusterIdentity, issue_identity
 from infra.adapters.local_cloud.environment import machine_environment
+from infra.adapters.local_cloud.faults import CloudFaults
 from infra.adapters.local_cloud.host import Host, KeeperHandle
 from infra.adapters.local_cloud.records import LeaseDirectory, read_json
 from infra.core.errors import InputError, UnavailableError
 from infra.core.inventory import Offer, Site
+from infra.faults import Point
 from infra.ports import ClusterAddress, Lease
 
 CERTIFICATE_LEEWAY_S = 60.0
@@ -103,12 +106,16 @@ class LocalCloud:
             "boot_s": offer.boot_s,
             "start_deadline_at": now_at + offer.boot_s + self._start_timeout_s,
             "idle_timeout_s": self._idle_timeout_s,
-            "reclaim_after_s": [self._reclaims(lease, offer, index) for index in range(lease.devices)],
+            "reclaim_after_s": self._reclaim_after_s(lease, offer),
         }
         directory.begin(lease, now_at, {"provider": "local", "site": site.name, "order": order})
         with self._lock:
             self._starting.add(lease.id)
+        faults.passed(Point.CLUSTER_ASKED)
         try:
+            refusal = CloudFaults.of(self._state_dir).refusal(offer.name)
+            if refusal is not None:
+                raise self._failed(lease, directory, refusal)
             return self._start(lease, directory, offer)
         except BaseException as error:
             self.close(lease.id)
@@ -199,6 +206,11 @@ class LocalCloud:
             raise self._failed(lease, directory, answer["problem"])
         directory.opened(self._clock(), answer)
         return self._address(identity, answer)
+
+    def _reclaim_after_s(self, lease: Lease, offer: Offer) -> list[float | None]:
+        """After how long each of the lease's machines is taken back."""
+        ordered = CloudFaults.of(self._state_dir).reclaim.get(offer.name)
+        return [ordered or self._reclaims(lease, offer, index) for index in range(lease.devices)]
 
     def _usable_host(self) -> Host:
         with self._host_lock:

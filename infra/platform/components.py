@@ -15,6 +15,7 @@ from pathlib import Path
 
 from infra.adapters.clusters_attached import standing_cluster_command
 from infra.core.inventory import Cluster, Site
+from infra.faults import FAULTS
 from infra.platform.probes import FileAppears, HttpAnswers, Never, Probe, StandingClusterServes, WorkerBeats
 from infra.platform.supervision import Lifecycle
 from infra.processes import PLATFORM_MARK, READY_FILE
@@ -38,7 +39,14 @@ _INHERITED = (
 _INHERITED_PREFIXES = ("LC_", "OMP_", "MKL_")
 _STORE_PREFIXES = ("AWS_", "FSSPEC_")
 _CLUSTER_PRELOAD = ("pandas", "pyarrow.parquet", "torch")
-_TUNING = ("HEADRACE_POLL_S", "HEADRACE_PRELOAD", "HEADRACE_LOG_LEVEL", "HEADRACE_FLOW_PACKAGES", "HEADRACE_SITE_FLOWS")
+_TUNING = (
+    FAULTS,
+    "HEADRACE_POLL_S",
+    "HEADRACE_PRELOAD",
+    "HEADRACE_LOG_LEVEL",
+    "HEADRACE_FLOW_PACKAGES",
+    "HEADRACE_SITE_FLOWS",
+)
 
 
 @dataclass(frozen=True, slots=True)

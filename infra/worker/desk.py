@@ -15,12 +15,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from infra import faults
 from infra.adapters.reports import Refusal, refusal_key, report_key, sign_refusal, sign_report
 from infra.core.canonical import digest
 from infra.core.errors import HeadraceError, InputError, RefusedError
 from infra.core.inventory import Offer, Pool, Site
 from infra.core.metering import ReportKind, ReportOutcome, SiteReport, cap_reached_at, machine_cost_micro
 from infra.core.trust import PermitClaims, check_permit
+from infra.faults import Point
 from infra.ports import Clock, ClusterAddress, ClusterProvider, Lease, ObjectStore, PermitVerifier
 from infra.worker.context import SiteContext, SiteOutcome, read_outcome
 from infra.worker.site_state import AttemptNote, SiteState, with_process
@@ -112,7 +114,9 @@ class SiteDesk:
         self._check_work(claims, work)
         pool = next(pool for pool in self.site.pools if pool.name == self.pool)
         offer = next(offer for offer in pool.offers if offer.name == claims.offer)
+        faults.passed(Point.PERMIT_CHECKED)
         self.state.claim_permit(claims.id, flow_run_id, self.clock.now())
+        faults.passed(Point.PERMIT_USED)
         return Admission(flow_run_id, claims, offer, pool)
 
     def _check_work(self, claims: PermitClaims, work: Any) -> None:
@@ -155,6 +159,7 @@ class SiteDesk:
         )
         attempt = SiteAttempt(AttemptNote(lease, claims.id, admission.flow_run_id), admission)
         self.state.note(attempt.note)
+        faults.passed(Point.LEASE_WRITTEN)
         self._post(attempt.note, ReportKind.OPENED)
         return attempt
 
@@ -169,6 +174,7 @@ class SiteDesk:
         """
         provider = self._providers(attempt.admission.pool)
         address = provider.open(attempt.lease, attempt.admission.offer, self.site)
+        faults.passed(Point.CLUSTER_UP)
         attempt.note = self.state.note(replace(attempt.note, ready_at=self.clock.now()))
         return self._write_context(attempt, address)
 
@@ -207,7 +213,9 @@ class SiteDesk:
 
     def close(self, attempt: SiteAttempt, outcome: ReportOutcome, exit_code: int | None, message: str) -> SiteReport:
         """Close the cluster, then say what was used. Every attempt that began ends here, whatever happened to it."""
+        faults.passed(Point.WORK_ENDED)
         self.close_cluster(attempt)
+        faults.passed(Point.CLUSTER_CLOSED)
         return self._close(attempt.note, outcome, exit_code, message)
 
     def recover(self) -> tuple[SiteReport, ...]:
@@ -245,6 +253,7 @@ class SiteDesk:
 
     def _close(self, note: AttemptNote, outcome: ReportOutcome, exit_code: int | None, message: str) -> SiteReport:
         report = self._post(note, ReportKind.CLOSED, outcome, exit_code, message)
+        faults.passed(Point.REPORT_SIGNED)
         # In this order: a kill in between leaves both, and the recovery sees that the report is there.
         self.state.forget(note.lease.id)
         self.deliver()

@@ -17,9 +17,11 @@ from typing import Any
 from dask_cloudprovider.generic.vmcluster import SchedulerMixin, VMCluster, VMInterface, WorkerMixin
 from distributed.security import Security
 
+from infra import faults
 from infra.adapters.local_cloud.machine import MachineSpec, Role
 from infra.adapters.local_cloud.nursery import NurseryClient
 from infra.adapters.local_cloud.records import LeaseDirectory, read_json
+from infra.faults import Point
 from infra.ports import Lease
 
 POLL_S = 0.01
@@ -79,6 +81,7 @@ class LocalMachine(VMInterface):
         index = self.cluster.next_index() if self.role is Role.WORKER else 0
         spec = order.spec(self.name, self.role, index, getattr(self, "scheduler", None))
         self.cluster.nursery.start(spec)
+        faults.passed(Point.MACHINES_ASKED)
         host, port = await _address(spec.record_path, order.start_deadline_at)
         self.port = port
         return host, None

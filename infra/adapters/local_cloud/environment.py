@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import infra
+from infra.faults import FAULTS
 from infra.processes import PLATFORM_MARK
 
 PASSED_ON = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE"),
+    FAULTS,  # points that a drill armed
     PLATFORM_MARK,  # no secret: by it `headrace down` finds what a killed supervisor left
 )
 
