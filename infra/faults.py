@@ -84,6 +84,21 @@ def killed_at(directory: Path, point: Point) -> float | None:
         return None
 
 
+def skew(directory: Path, site: str, seconds: float) -> None:
+    """Have the clock of a site's worker be wrong by so many seconds from its next start on; 0 puts it right."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (directory / f"skew-{site}").write_text(f"{seconds}", encoding="ascii")
+
+
+def skew_s(site: str) -> float:
+    """How far a drill has the clock of this site's worker ahead; 0 where nobody said so."""
+    directory = os.environ.get(FAULTS)
+    try:
+        return float((Path(directory) / f"skew-{site}").read_text(encoding="ascii")) if directory else 0.0
+    except FileNotFoundError:
+        return 0.0
+
+
 def _taken(directory: Path, point: Point) -> bool:
     mine = directory / f".{point}.{os.getpid()}"
     try:

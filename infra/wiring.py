@@ -13,10 +13,11 @@ from infra.adapters.observation import take_snapshot
 from infra.adapters.permits import PermitSigner
 from infra.adapters.prefect_status import site_health
 from infra.adapters.reports import load_trusted_keys
+from infra.adapters.revocation import Revocation, revocations, with_revoked
 from infra.adapters.sql import open_database
 from infra.core.errors import InputError
 from infra.core.inventory import Site
-from infra.core.placement.snapshot import Rate, Snapshot
+from infra.core.placement.snapshot import Rate, SiteHealth, Snapshot
 from infra.core.policy import Policy
 from infra.documents import load_rates, load_sites
 from infra.documents.policy_windows import policy_at
@@ -58,8 +59,14 @@ class ControlPlane:
 
     @property
     def trusted_keys(self) -> dict:
-        """Sites' public keys by site; read anew, so that a revoked site is out at once."""
-        return load_trusted_keys(self.settings.trust_dir)
+        """Public keys by site of those that are trusted; read anew, so that a revoked site is out at once."""
+        revoked = self.revoked
+        return {site: key for site, key in load_trusted_keys(self.settings.trust_dir).items() if site not in revoked}
+
+    @property
+    def revoked(self) -> dict[str, Revocation]:
+        """The sites that are trusted no more, by name; read anew."""
+        return revocations(self.settings.trust_dir)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -92,8 +99,12 @@ class ControlPlane:
 
     def snapshot(self, datasets: tuple[tuple[str, str], ...] | None = None, run_id: str = "") -> Snapshot:
         """The world now, with these datasets' versions (all accepted ones when ``None``), as a run sees it."""
+
+        def health(names: tuple[str, ...], now_at: float) -> tuple[SiteHealth, ...]:
+            return with_revoked(site_health(names, now_at), self.revoked)
+
         return take_snapshot(
-            self.database, self.sites, self.policy_at, self.priors, site_health, self.clock, datasets, run_id
+            self.database, self.sites, self.policy_at, self.priors, health, self.clock, datasets, run_id
         )
 
 

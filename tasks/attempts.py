@@ -9,9 +9,9 @@ from __future__ import annotations
 from infra.adapters.reports import read_report
 from infra.core.budget import EntryKind
 from infra.core.errors import ConflictError, UnavailableError
-from infra.core.inventory import Purchase
+from infra.core.inventory import Offer, Purchase
 from infra.core.lifecycle import AttemptState, RunState
-from infra.core.metering import ReportKind, ReportOutcome, SiteReport, charge_parts, sighting_of
+from infra.core.metering import ReportKind, ReportOutcome, SiteReport, charge_parts, machine_cost_micro, sighting_of
 from infra.core.placement.decision import CostParts
 from infra.core.placement.snapshot import Snapshot
 from infra.core.spot.sightings import Sighting, SpotSighting
@@ -35,7 +35,10 @@ def running_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport 
 
 
 def _report(control: ControlPlane, attempt: AttemptRecord, kind: ReportKind) -> SiteReport | None:
-    return read_report(control.store, control.trusted_keys, attempt.run_id, attempt.attempt, kind, attempt.site)
+    trusted = control.trusted_keys
+    if attempt.site not in trusted:
+        return None  # it is revoked: whatever lies there under its name is not believed
+    return read_report(control.store, trusted, attempt.run_id, attempt.attempt, kind, attempt.site)
 
 
 def conclude(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | None, units: float) -> AttemptRecord:
@@ -111,7 +114,10 @@ def _settle(control: ControlPlane, attempt: AttemptRecord, report: SiteReport | 
     ledger, runs, now_at = control.database.ledger, control.database.runs, control.clock.now()
     known = report or _report(control, attempt, ReportKind.METER)
     reserved = ledger.reserved_for(attempt.run_id, attempt.attempt)
-    parts = CostParts() if known is None else charged_parts(control, attempt, known, reserved)
+    if attempt.site in control.revoked:
+        parts = _charged_unseen(control, attempt, reserved, now_at)
+    else:
+        parts = CostParts() if known is None else charged_parts(control, attempt, known, reserved)
     kind = EntryKind.SETTLE if report is not None else EntryKind.EXPIRE
     with control.database.transaction():
         if kind is EntryKind.SETTLE:
@@ -126,9 +132,20 @@ def charged_parts(control: ControlPlane, attempt: AttemptRecord, report: SiteRep
     """The attempt's cost by part, at the prices of the decision that placed it."""
     snapshot = deciding_snapshot(control, attempt)
     sites = {site.name: site for site in snapshot.sites}
-    offer = next(offer for pool in sites[attempt.site].pools for offer in pool.offers if offer.name == attempt.offer)
     egress = max((sites[name].egress_micro_per_gb for name in report.egress_sources if name in sites), default=0)
-    return charge_parts(report, offer.price, egress, limit_micro)
+    return charge_parts(report, _offer(snapshot, attempt).price, egress, limit_micro)
+
+
+def _charged_unseen(control: ControlPlane, attempt: AttemptRecord, limit_micro: int, now_at: float) -> CostParts:
+    """What an attempt cost at most whose site is not believed: its machines from its start until now."""
+    price = _offer(deciding_snapshot(control, attempt), attempt).price
+    until_at = attempt.finished_at or now_at
+    return CostParts(min(limit_micro, machine_cost_micro(price, attempt.devices, attempt.started_at, until_at)))
+
+
+def _offer(snapshot: Snapshot, attempt: AttemptRecord) -> Offer:
+    site = next(site for site in snapshot.sites if site.name == attempt.site)
+    return next(offer for pool in site.pools for offer in pool.offers if offer.name == attempt.offer)
 
 
 def deciding_snapshot(control: ControlPlane, attempt: AttemptRecord) -> Snapshot:

@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
 
 from infra import faults
+from infra.adapters import prefect_runs
 from infra.adapters.reports import read_refusal
 from infra.core.canonical import digest, plain
 from infra.core.errors import UnavailableError
@@ -77,9 +79,15 @@ def _create_child(attempt: AttemptRecord, name: str, parameters: dict[str, Any])
 
 
 def await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | None:
-    """Wait for the site's closing report; ``None`` when the site's flow run or the permit ended without one."""
+    """Wait for the site's closing report; ``None`` when the site's flow run or the permit ended without one.
+
+    A site that is revoked meanwhile is told to stop, and not waited for: whatever it says is not believed.
+    """
     ended_at, look_at = None, 0.0
     while True:
+        if attempt.site in control.revoked:
+            _stop_child(attempt, "its site is trusted no more")
+            return None
         report = closing_report(control, attempt)
         if report is not None:
             return report
@@ -105,6 +113,14 @@ def _require_not_refused(control: ControlPlane, attempt: AttemptRecord) -> None:
         settle(control, conclude(control, attempt, None, 0), None)
         end_run(control, attempt.run_id, RunState.FAILED, f"{refusal.code}: {refusal.message}")
         raise EndedError("Refused", refusal.code, refusal.message, f"site {attempt.site}, run {attempt.run_id}")
+
+
+def _stop_child(attempt: AttemptRecord, why: str) -> None:
+    """Have the site's worker stop the run and close its cluster; an API that does not answer is tried by the controller."""
+    found = prefect_runs.statuses([attempt.child_run_id] if attempt.child_run_id else [])
+    for child in found.values():
+        if not child.final and child.state is not StateType.CANCELLING:
+            prefect_runs.cancel(child.id, why)
 
 
 def _child_ended(attempt: AttemptRecord) -> bool:

@@ -13,6 +13,7 @@ from infra.adapters.signing_keys import load_private_key
 from infra.core.errors import InputError
 from infra.core.inventory import Cluster, Pool
 from infra.documents import load_site
+from infra.faults import skew_s
 from infra.ports import ClusterProvider
 from infra.settings import SiteSettings
 from infra.worker.desk import SiteDesk
@@ -39,7 +40,7 @@ def site_desk(settings: SiteSettings) -> SiteDesk:
         store=open_store(settings.store_url),
         state=SiteState(settings.directory),
         providers=providers_of(settings),
-        clock=SystemClock(),
+        clock=SystemClock(skew_s(settings.site)),
         store_url=settings.store_url,
         store_credentials=store_credentials(os.environ),
     )

@@ -1,0 +1,96 @@
+"""What a drill's play has in hand: the platform, the clock of the drill, and the report that it fills."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from infra.adapters.local_cloud.faults import CloudFaults
+from infra.core.inventory import Cluster
+from infra.drills.report import DrillReport, Finding, Invariant
+from infra.drills.sandbox import PATIENCE_S, Sandbox
+
+
+@dataclass(slots=True)
+class Stage:
+    """One drill under way.
+
+    Attributes:
+        runs: Run ids of the drill by what it calls them.
+    """
+
+    box: Sandbox
+    report: DrillReport
+    began: float = field(default_factory=time.monotonic)
+    runs: dict[str, str] = field(default_factory=dict)
+    degraded: Finding | None = None
+    _injected: float | None = None
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.began
+
+    def inject(self, what: str) -> None:
+        """Note what is being done to the platform. Detection and recovery count from the first one."""
+        self._injected = self.elapsed_s if self._injected is None else self._injected
+        self._note(self.report.injected, what)
+
+    def see(self, what: str) -> None:
+        self._note(self.report.seen, what)
+
+    def detected(self, what: str) -> None:
+        """Note that the platform showed that it knew, the first time."""
+        if self.report.detect_s is None and self._injected is not None:
+            self.report.detect_s = self.elapsed_s - self._injected
+        self.see(what)
+
+    def recovered(self, what: str) -> None:
+        if self._injected is not None:
+            self.report.recover_s = self.elapsed_s - self._injected
+        self.see(what)
+
+    def went_on(self, held: bool, evidence: str) -> None:
+        """Note whether what need not suffer did not."""
+        self.degraded = Finding(Invariant.DEGRADED, held, evidence)
+
+    def probe(self, name: str, sleep_s: float = 0.0, **options: object) -> str:
+        """Start an empty job under a name."""
+        self.runs[name] = run_id = self.box.probe(sleep_s, **options)  # type: ignore[arg-type]
+        return run_id
+
+    def ended(self, name: str, timeout_s: float = PATIENCE_S) -> str:
+        """How the named run ended: its flow run's state and message."""
+        run = self.box.finished(self.runs[name], timeout_s)
+        told = f"{run.state_name}: {run.state.message}" if run.state and run.state.message else run.state_name or ""
+        self.see(f"{name}: {told}")
+        return run.state_name or ""
+
+    def expect(self, held: bool, what: str) -> None:
+        """Hold the drill's own expectation.
+
+        Raises:
+            AssertionError: It does not hold; the drill has failed.
+        """
+        if not held:
+            raise AssertionError(what)
+
+    def cloud_sites(self) -> list[str]:
+        """Sites whose machines the simulated cloud provides."""
+        pools = [(site.name, pool) for site in self.box.control.sites for pool in site.pools]
+        return [name for name, pool in pools if pool.cluster is Cluster.LOCAL]
+
+    def clouds_suffer(self, faults: CloudFaults, sites: Iterable[str] | None = None) -> None:
+        for site in self.cloud_sites() if sites is None else sites:
+            faults.write(self.box.settings.site_dir(site))
+
+    def clouds_heal(self) -> None:
+        self.clouds_suffer(CloudFaults())
+
+    def _note(self, lines: list[str], what: str) -> None:
+        line = f"{self.elapsed_s:.1f} s: {what}"
+        lines.append(line)
+        self.box.say(line)
+
+
+Play = Callable[[Stage], None]
