@@ -7,17 +7,19 @@ from typing import Any
 
 import httpx
 from prefect import get_run_logger
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
 
 from infra import faults
 from infra.adapters import prefect_runs
+from infra.adapters.prefect_runs import FlowRunStatus
+from infra.adapters.prefect_status import site_health
 from infra.adapters.reports import read_refusal
 from infra.core.canonical import digest, plain
 from infra.core.errors import UnavailableError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import SiteReport
+from infra.core.placement.snapshot import Health
 from infra.faults import Point
 from infra.ports import AttemptRecord
 from infra.wiring import ControlPlane
@@ -32,6 +34,10 @@ API_LOOK_S = 2.0
 """Time between two looks at the site's flow run, in case that no report ever comes."""
 API_PATIENCE_S = 120.0
 """How long a site's flow run is tried to be created while the API does not answer."""
+HEALTH_LOOK_S = 10.0
+"""Time between two looks at the site's health."""
+SITE_GONE_S = 120.0
+"""How long a site that has taken a run may be down before the run is placed elsewhere."""
 REPORT_GRACE_S = 20.0
 """How long the closing report may come after the site's flow run has ended."""
 
@@ -81,9 +87,10 @@ def _create_child(attempt: AttemptRecord, name: str, parameters: dict[str, Any])
 def await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | None:
     """Wait for the site's closing report; ``None`` when the site's flow run or the permit ended without one.
 
-    A site that is revoked meanwhile is told to stop, and not waited for: whatever it says is not believed.
+    A site that is revoked meanwhile is told to stop, and not waited for: whatever it says is not believed. Nor is one that
+    is gone: should it come back, it finds its run cancelled, and a result of it could not pass the fence.
     """
-    ended_at, look_at = None, 0.0
+    ended_at, look_at, site = None, 0.0, _SiteWatch(attempt.site)
     while True:
         if attempt.site in control.revoked:
             _stop_child(attempt, "its site is trusted no more")
@@ -94,7 +101,12 @@ def await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | 
         now_at = control.clock.now()
         if now_at >= look_at and ended_at is None:
             look_at = now_at + API_LOOK_S
-            ended_at = now_at if _child_ended(attempt) else None
+            child = _child(attempt)
+            if child is not None and child.final:
+                ended_at = now_at
+            elif child is not None and site.gone(child, now_at):
+                _stop_child(attempt, "its site is gone")
+                return None
         if ended_at is not None:
             _require_not_refused(control, attempt)
         if (ended_at is not None and now_at - ended_at > REPORT_GRACE_S) or now_at > attempt.permit.expires_at:
@@ -115,21 +127,42 @@ def _require_not_refused(control: ControlPlane, attempt: AttemptRecord) -> None:
         raise EndedError("Refused", refusal.code, refusal.message, f"site {attempt.site}, run {attempt.run_id}")
 
 
+class _SiteWatch:
+    """Whether an attempt's site is there, looked at now and then."""
+
+    def __init__(self, site: str) -> None:
+        self._site = site
+        self._look_at = 0.0
+        self._down_since: float | None = None
+
+    def gone(self, child: FlowRunStatus, now_at: float) -> bool:
+        """Whether the site is down and has not taken its run yet, or has taken it and is down for long."""
+        if now_at >= self._look_at:
+            self._look_at = now_at + HEALTH_LOOK_S
+            (found,) = site_health((self._site,), now_at)
+            down = found.health is Health.DOWN
+            self._down_since = (self._down_since or now_at) if down else None
+        if self._down_since is None:
+            return False
+        return child.state is StateType.SCHEDULED or now_at - self._down_since > SITE_GONE_S
+
+
 def _stop_child(attempt: AttemptRecord, why: str) -> None:
     """Have the site's worker stop the run and close its cluster; an API that does not answer is tried by the controller."""
-    found = prefect_runs.statuses([attempt.child_run_id] if attempt.child_run_id else [])
-    for child in found.values():
-        if not child.final and child.state is not StateType.CANCELLING:
-            prefect_runs.cancel(child.id, why)
+    child = _child(attempt)
+    if child is None or child.final:
+        return
+    if child.state is StateType.SCHEDULED:
+        prefect_runs.cancelled(child.id, why)  # nobody has taken it, so there is nobody who could stop it
+    elif child.state is not StateType.CANCELLING:
+        prefect_runs.cancel(child.id, why)
 
 
-def _child_ended(attempt: AttemptRecord) -> bool:
-    """Whether the site's flow run is in a final state; an API that does not answer says nothing."""
+def _child(attempt: AttemptRecord) -> FlowRunStatus | None:
+    """The site's flow run; ``None`` while there is none, or the API does not answer and so says nothing."""
     if attempt.child_run_id is None:
-        return False
+        return None
     try:
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(attempt.child_run_id).state
+        return prefect_runs.statuses([attempt.child_run_id]).get(attempt.child_run_id)
     except httpx.HTTPError:
-        return False
-    return state is not None and state.is_final()
+        return None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.databases import database, database_url, postgres, sqlite_template
+
+if TYPE_CHECKING:
+    from tests.scenarios.world import World
 
 __all__ = ["database", "database_url", "postgres", "sqlite_template"]
 
@@ -17,11 +22,21 @@ settings.register_profile("fixed", derandomize=True)
 settings.register_profile("explore", derandomize=False)
 settings.load_profile("explore" if os.environ.get("HYPOTHESIS_EXPLORE") else "fixed")
 
-SCENARIOS = Path(__file__).parent / "scenarios"
+ON_ONE_PLATFORM = (Path(__file__).parent / "scenarios", Path(__file__).parent / "drills")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay in one process and in order; the scenarios, which share one platform, all do."""
+    """A file's tests stay in one process and in order; the scenarios and drills, which share one platform, all do."""
     for item in items:
-        group = "scenarios" if SCENARIOS in item.path.parents else str(item.path)
+        shared = any(folder in item.path.parents for folder in ON_ONE_PLATFORM)
+        group = "platform" if shared else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The one platform of all scenarios and drills."""
+    from tests.scenarios.life import shared_world  # brings Prefect with it, which fast tests need not pay for
+
+    with shared_world(tmp_path_factory.mktemp("platform") / "home") as found:
+        yield found

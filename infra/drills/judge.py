@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from infra.adapters.ledger_check import problems_of
 from infra.core.jurisdictions import permits
 from infra.core.units import usd
+from infra.drills.platform import Platform
 from infra.drills.report import Finding, Invariant, RunSeen
-from infra.drills.sandbox import Sandbox
 from infra.ports import AttemptRecord
 from infra.render.replay import replayed
 
@@ -18,7 +18,7 @@ LEAK_GRACE_S = 45.0
 
 
 def judge(
-    box: Sandbox, runs: Mapping[str, str], degraded: Finding | None = None
+    box: Platform, runs: Mapping[str, str], degraded: Finding | None = None
 ) -> tuple[list[RunSeen], list[Finding]]:
     """What became of a drill's runs, and whether each invariant held.
 
@@ -38,7 +38,7 @@ def judge(
     return [_seen(box, name, run_id) for name, run_id in runs.items()], findings + ([degraded] if degraded else [])
 
 
-def _seen(box: Sandbox, name: str, run_id: str) -> RunSeen:
+def _seen(box: Platform, name: str, run_id: str) -> RunSeen:
     run, attempts = box.runs.run(run_id), box.runs.attempts(run_id)
     return RunSeen(
         name=name,
@@ -50,7 +50,7 @@ def _seen(box: Sandbox, name: str, run_id: str) -> RunSeen:
     )
 
 
-def _residency(box: Sandbox, attempts: Iterable[AttemptRecord]) -> Finding:
+def _residency(box: Platform, attempts: Iterable[AttemptRecord]) -> Finding:
     """Every site that had an attempt may hold all data of its permit; nobody else was sent a permit."""
     country = {site.name: site.jurisdiction for site in box.control.sites}
     checked, wrong = 0, []
@@ -63,7 +63,7 @@ def _residency(box: Sandbox, attempts: Iterable[AttemptRecord]) -> Finding:
     return Finding(Invariant.RESIDENCY, not wrong, told)
 
 
-def _budget(box: Sandbox, attempts: Iterable[AttemptRecord]) -> Finding:
+def _budget(box: Platform, attempts: Iterable[AttemptRecord]) -> Finding:
     """The ledger adds up without ever having exceeded a limit; each attempt was charged once, within its cap."""
     wrong = problems_of(box.control.database)
     lines = box.ledger.entries()
@@ -80,7 +80,7 @@ def _budget(box: Sandbox, attempts: Iterable[AttemptRecord]) -> Finding:
     return Finding(Invariant.BUDGET, not wrong, told)
 
 
-def _once(box: Sandbox, run_ids: Iterable[str]) -> Finding:
+def _once(box: Platform, run_ids: Iterable[str]) -> Finding:
     """Each run that was published has one result, complete; no other attempt of it left anything visible."""
     wrong, published = [], 0
     for run_id in run_ids:
@@ -98,7 +98,7 @@ def _once(box: Sandbox, run_ids: Iterable[str]) -> Finding:
     return Finding(Invariant.ONCE, not wrong, "; ".join(wrong) or f"{published} results, each published once and whole")
 
 
-def _leaks(box: Sandbox) -> Finding:
+def _leaks(box: Platform) -> Finding:
     """No machine of a lease is left once its grace is over."""
     until = time.monotonic() + LEAK_GRACE_S
     while (left := box.leases_in_use()) and time.monotonic() < until:
@@ -106,7 +106,7 @@ def _leaks(box: Sandbox) -> Finding:
     return Finding(Invariant.NO_LEAKS, not left, f"machines of {left} are left" if left else "no machine is left")
 
 
-def _explained(box: Sandbox, run_ids: Iterable[str]) -> Finding:
+def _explained(box: Platform, run_ids: Iterable[str]) -> Finding:
     """Every decision can be made again from its record, to the byte."""
     total, differing = 0, []
     for run_id in run_ids:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from infra import faults
 from infra.core.errors import HeadraceError
 from infra.drills.judge import judge
+from infra.drills.platform import Platform
 from infra.drills.report import Finding, RunSeen
-from infra.drills.sandbox import Sandbox
 from infra.faults import Point
 
-DATA = {"name": "mnist5k", "version": "v1"}
 RECOVERY_S = 300.0
 
 
@@ -40,37 +39,22 @@ class Killed:
         return self.killed and published and all(finding.held for finding in self.findings)
 
 
-def kill_matrix(box: Sandbox, points: Iterable[Point], seed: int) -> list[Killed]:
+def kill_matrix(box: Platform, points: Iterable[Point], seed: int) -> list[Killed]:
     """Play the matrix, its points in an order drawn from the seed. The data is landed first if it is not there yet."""
     drawn = list(points)
     random.Random(seed).shuffle(drawn)  # noqa: S311 (an order, no secret)
-    _land(box)
-    return [_kill_at(box, point) for point in drawn]
+    data = box.land_digits()
+    return [_kill_at(box, point, data) for point in drawn]
 
 
-def _land(box: Sandbox) -> None:
-    from data_contracts.loading import load_contract
-    from tasks.datasets import build
-    from tasks.datasets.parquet import land
-
-    if box.control.database.catalog.find(DATA["name"], DATA["version"]) is not None:
-        return
-    land(
-        box.control.store, load_contract(DATA["name"], box.settings.contracts_dir), DATA["version"], build(DATA["name"])
-    )
-    box.until(lambda: box.control.database.catalog.find(DATA["name"], DATA["version"]), "the data to be accepted")
-
-
-def _kill_at(box: Sandbox, point: Point) -> Killed:
+def _kill_at(box: Platform, point: Point, data: dict[str, str]) -> Killed:
     armed_at = time.time()
     faults.arm(box.faults, point)
     run_id = box.start(
         "training/digits",
-        {
-            "dataset": DATA,
-            "options": {"tenant": "vision", "purchases": ["on_demand"]},
-            "training": {"model": f"matrix-{point}", "epochs": 2},
-        },
+        dataset=data,
+        options={"tenant": "vision", "purchases": ["on_demand"]},
+        training={"model": f"matrix-{point}", "epochs": 2},
     )
     problem, recover_s, killed_at = "", None, None
     try:
@@ -88,6 +72,6 @@ def _kill_at(box: Sandbox, point: Point) -> Killed:
     return Killed(point, killed_at is not None, recover_s, seen, tuple(findings), problem)
 
 
-def _killed_since(box: Sandbox, point: Point, at: float) -> float | None:
+def _killed_since(box: Platform, point: Point, at: float) -> float | None:
     killed_at = faults.killed_at(box.faults, point)
     return killed_at if killed_at is not None and killed_at >= at else None

@@ -61,10 +61,10 @@ def site_outage(stage: Stage) -> None:
     """``kill -9`` of a site's worker and of its standing cluster, in the middle of a run."""
     box = stage.box
     site = box.settings.control_site
-    run = stage.probe("at the site", 10, purchases=["owned"])
+    run = stage.train("at the site", epochs=12, purchases=["owned", "on_demand"])
     box.computing(run)
     stage.inject(f"kill -9 of the worker of {site} and of its standing cluster's supervisor")
-    box.kill(f"worker-{site}", f"cluster-{site}")
+    box.kill_components(f"worker-{site}", f"cluster-{site}")
     box.until(lambda: not box.attempt(run).state.holds_devices, "the loss to be seen")
     stage.detected("the attempt is known to be lost")
     stage.expect(stage.ended("at the site", 300) == "Completed", "the run did not recover")
@@ -101,7 +101,7 @@ def control_plane_restart(stage: Stage) -> None:
     run = stage.probe("computes meanwhile", 20, purchases=["on_demand"])
     note = box.computing(run)
     stage.inject("kill -9 of the Prefect server, the control worker and the controller")
-    box.kill("server", "worker-control", "controller")
+    box.kill_components("server", "worker-control", "controller")
     alive = note.process is not None and note.process.alive
     box.until(lambda: box.client.api_healthcheck() is None, "the server to come back")
     stage.detected("the server answers again")

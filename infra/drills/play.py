@@ -7,8 +7,8 @@ import inspect
 from infra.core.errors import HeadraceError
 from infra.drills import outages, trust, weather
 from infra.drills.judge import judge
+from infra.drills.platform import Platform
 from infra.drills.report import DrillReport
-from infra.drills.sandbox import Sandbox
 from infra.drills.stage import Play, Stage
 
 DRILLS: dict[str, Play] = {
@@ -30,7 +30,7 @@ def about(name: str) -> str:
     return inspect.getdoc(DRILLS[name]) or ""
 
 
-def play(name: str, box: Sandbox) -> DrillReport:
+def play(name: str, box: Platform) -> DrillReport:
     """Play one drill to its end and judge what it left; its troubles are over afterwards, whatever happened."""
     report = DrillReport(name, about(name))
     stage = Stage(box, report)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from infra.adapters.local_cloud.faults import CloudFaults
 from infra.core.inventory import Cluster
+from infra.drills.platform import PATIENCE_S, Platform
 from infra.drills.report import DrillReport, Finding, Invariant
-from infra.drills.sandbox import PATIENCE_S, Sandbox
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Stage:
         runs: Run ids of the drill by what it calls them.
     """
 
-    box: Sandbox
+    box: Platform
     report: DrillReport
     began: float = field(default_factory=time.monotonic)
     runs: dict[str, str] = field(default_factory=dict)
@@ -57,6 +57,17 @@ class Stage:
     def probe(self, name: str, sleep_s: float = 0.0, **options: object) -> str:
         """Start an empty job under a name."""
         self.runs[name] = run_id = self.box.probe(sleep_s, **options)  # type: ignore[arg-type]
+        return run_id
+
+    def train(self, name: str, epochs: int = 2, **options: object) -> str:
+        """Start a training on data that may not leave the EU under a name; checkpointed."""
+        choices = {"model": f"drill-{self.report.name}", "epochs": epochs, "checkpoint_every_s": 0.5}
+        parameters = {
+            "dataset": self.box.land_digits(),
+            "options": {"tenant": "vision", **options},
+            "training": choices,
+        }
+        self.runs[name] = run_id = self.box.start("training/digits", **parameters)
         return run_id
 
     def ended(self, name: str, timeout_s: float = PATIENCE_S) -> str:

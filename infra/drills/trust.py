@@ -39,7 +39,7 @@ def forged_permit(stage: Stage) -> None:
     before = _traces(stage)
     stage.inject(f"{len(calls)} hand-made calls into the pools of {site} and {other}")
     started = {
-        code: box.start(f"site-run/{where}", {"permit": permit, "work": asked})
+        code: box.start(f"site-run/{where}", permit=permit, work=asked)
         for code, (where, permit, asked) in calls.items()
     }
     for code, flow_run in started.items():

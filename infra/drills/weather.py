@@ -16,9 +16,10 @@ DEARER = 50
 def spot_storm(stage: Stage) -> None:
     """Every spot machine is taken back shortly after it began to serve, twice; then the storm is over."""
     box = stage.box
+    box.land_digits()
     stage.inject(f"every spot machine is taken back after {SPOT_SERVICE_S:g} s of service")
     stage.clouds_suffer(CloudFaults(reclaim={"spot": SPOT_SERVICE_S}))
-    run = stage.probe("on spot", 8, purchases=["spot"])
+    run = stage.train("on spot", epochs=40, purchases=["spot"])
     box.until(lambda: _reclaims(stage, run) >= 1, "the first reclaim")
     stage.detected("the first attempt is known to be reclaimed")
     box.until(lambda: _reclaims(stage, run) >= 2, "the second reclaim")
@@ -85,7 +86,7 @@ def _restart_with_skew(stage: Stage, site: str, seconds: float) -> None:
     box = stage.box
     faults.skew(box.faults, site, seconds)
     before = box.component(f"worker-{site}")
-    box.kill(f"worker-{site}")
+    box.kill_components(f"worker-{site}")
     box.until(lambda: box.component(f"worker-{site}") != before, "the worker to be started again")
 
 

@@ -113,17 +113,3 @@ def test_killed_workers_of_the_site_and_of_the_control_pool_come_back_and_the_ru
     assert note.process is not None
     assert not psutil.pid_exists(note.process.pid)
     assert world.replays(run_id)
-
-
-def test_a_killed_prefect_server_comes_back_and_the_run_that_went_on_meanwhile_publishes(world: World) -> None:
-    run_id = world.probe(25, **ON_DEMAND)
-    note = world.computing(run_id)
-    world.kill(world.pid("server"))
-    world.until(world.answers, "the server to come back")
-    world.ended(run_id, timeout_s=240)
-    assert len(world.runs.attempts(run_id)) == 1, "nothing had to be computed twice"
-    assert _outcome(world, run_id, 1) == "finished"
-    assert world.machines(note.lease) == []
-    assert world.run(run_id).state is RunState.PUBLISHED
-    _paid_once(world, run_id)
-    assert world.replays(run_id)

@@ -1,32 +1,17 @@
-"""What must not start, does not: hand-made calls into a site's pool, and requests that make no sense."""
+"""What must not start, does not: other flows in a site's pool, and requests that make no sense. Permits: the drill forged-permit."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prefect.exceptions import PrefectHTTPStatusError
 
-from infra.adapters.permits import PermitSigner
-from infra.core.canonical import digest, plain
-from infra.core.trust import PermitClaims
+from infra.core.canonical import plain
 from tests.scenarios.world import SITES, World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-def _used_permit(world: World) -> tuple[str, dict[str, Any], PermitClaims, str]:
-    """Permit, work, claims and site of a run that has finished."""
-    run_id = world.probe()
-    world.ended(run_id)
-    attempt = world.attempt(run_id)
-    parameters = world.flow_run(attempt.child_run_id or "").parameters
-    return parameters["permit"], parameters["work"], attempt.permit, attempt.site
 
 
 def _traces(world: World) -> tuple[Any, ...]:
@@ -34,28 +19,6 @@ def _traces(world: World) -> tuple[Any, ...]:
     notes = [note.permit_id for site in SITES for note in world.notes(site)]
     clusters = sorted(path.name for site in SITES for path in world.settings.site_dir(site).glob("leases/*"))
     return notes, clusters, len(world.ledger.entries()), world.runs.open_attempts()
-
-
-def test_hand_made_calls_into_a_sites_pool_start_nothing(world: World) -> None:
-    permit, work, claims, site = _used_permit(world)
-    other = next(name for name in SITES if name != site)
-    stranger = PermitSigner(Ed25519PrivateKey.generate())
-    work = {"run_id": claims.run_id, "attempt": claims.attempt, **work}
-    before = _traces(world)
-    fresh = replace(claims, id=str(uuid.uuid4()), work_sha256=digest(work))
-    calls = {
-        "PERMIT_MISSING": (site, "", {}),
-        "PERMIT_MALFORMED": (site, "let me in", work),
-        "PERMIT_FORGED": (site, stranger.sign(fresh), work),
-        "PERMIT_WRONG_SITE": (other, permit, work),
-        "PERMIT_REPLAYED": (site, permit, work),
-        "PERMIT_WRONG_WORK": (site, permit, {**work, "parameters": {"sleep_s": 600}}),
-        "PERMIT_EXPIRED": (site, world.control.signer.sign(replace(fresh, expires_at=time.time() - 1)), work),
-    }
-    started = {code: world.start(f"site-run/{where}", permit=a, work=b) for code, (where, a, b) in calls.items()}
-    for code, run in started.items():
-        assert code in world.ended(run, "Refused"), code
-    assert _traces(world) == before
 
 
 def test_a_site_runs_no_other_flow_than_its_own(world: World) -> None:

@@ -1,22 +1,24 @@
-"""The platform that all scenarios share: brought up once with real data in it, taken down to the last process."""
+"""The platform that scenarios and drills share: brought up once with real data in it, taken down to the last process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from data_contracts.loading import load_contract
+from infra.drills.platform import Platform
+from infra.drills.sandbox import sandbox_environment
 from infra.platform.control import living_report
 from infra.settings import Settings
 from tasks.datasets import build
 from tasks.datasets.parquet import land
-from tests.scenarios.world import Home, World, scenario_environment
+from tests.scenarios.world import World
 
 DOCUMENTS = 120
 FIRST = "v1"
@@ -24,13 +26,13 @@ REUSED_HOME = "HEADRACE_SCENARIOS_HOME"
 """Names the home of a platform to use instead, which stays up: for whoever works on the scenarios."""
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@contextmanager
+def shared_world(home: Path) -> Iterator[World]:
     """A platform with 5,000 digits and 120 documents, and the first model and index that their arrival made."""
     reused = os.environ.get(REUSED_HOME)
-    home = Path(reused) if reused else tmp_path_factory.mktemp("scenarios") / "home"
-    environment = scenario_environment(home)
-    platform = Home(Settings.from_env(environment), environment)
+    home = Path(reused) if reused else home
+    environment = sandbox_environment(home)
+    platform = Platform(Settings.from_env(environment), environment)
     try:
         world = _up(platform)
         _fill(world)
@@ -53,13 +55,15 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def _up(platform: Home) -> World:
+def _up(platform: Platform) -> World:
     status, out, err = platform.cli("up")
     assert status == 0, out + err
     with temporary_settings(updates={PREFECT_API_URL: living_report(platform.settings).api_url}):
         client = get_client(sync_client=True)
     client.__enter__()
-    return World(platform.settings, platform.environment, client)
+    world = World(platform.settings, platform.environment)
+    world.attach(client)
+    return world
 
 
 def _fill(world: World) -> None:
