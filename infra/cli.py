@@ -14,7 +14,19 @@ import typer
 from infra.core.errors import HeadraceError
 from infra.render.answer import error_answer
 
-COMMANDS = ("platform", "place", "policy", "money", "records", "site", "calibration", "data", "simulate", "drill")
+COMMANDS = (
+    "platform",
+    "place",
+    "policy",
+    "money",
+    "costs",
+    "records",
+    "site",
+    "calibration",
+    "data",
+    "simulate",
+    "drill",
+)
 
 
 def build() -> typer.Typer:

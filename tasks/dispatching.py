@@ -24,7 +24,7 @@ from infra.faults import Point
 from infra.ports import AttemptRecord
 from infra.wiring import ControlPlane
 from tasks import artifacts
-from tasks.attempts import closing_report, conclude, deciding_snapshot, end_run, settle
+from tasks.attempts import closing_report, conclude, deciding_snapshot, end_run, running_report, settle
 from tasks.entry import EndedError
 from tasks.placement import RunPlan, site_work
 
@@ -38,6 +38,8 @@ HEALTH_LOOK_S = 10.0
 """Time between two looks at the site's health."""
 SITE_GONE_S = 120.0
 """How long a site that has taken a run may be down before the run is placed elsewhere."""
+BEGUN_IN_S = 30.0
+"""How long after it took a run a site may be silent about having begun it."""
 REPORT_GRACE_S = 20.0
 """How long the closing report may come after the site's flow run has ended."""
 
@@ -104,8 +106,8 @@ def await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | 
             child = _child(attempt)
             if child is not None and child.final:
                 ended_at = now_at
-            elif child is not None and site.gone(child, now_at):
-                _stop_child(attempt, "its site is gone")
+            elif child is not None and (site.gone(child, now_at) or _never_began(control, attempt, child, now_at)):
+                _stop_child(attempt, "its site is gone, or never began it")
                 return None
         if ended_at is not None:
             _require_not_refused(control, attempt)
@@ -147,13 +149,23 @@ class _SiteWatch:
         return child.state is StateType.SCHEDULED or now_at - self._down_since > SITE_GONE_S
 
 
+def _never_began(control: ControlPlane, attempt: AttemptRecord, child: FlowRunStatus, now_at: float) -> bool:
+    """Whether a worker took the site's flow run and no attempt has begun there: it was killed in between.
+
+    A site reports that an attempt has begun before it asks for the first machine, however long those may take.
+    """
+    if child.state is not StateType.PENDING or now_at - child.since < BEGUN_IN_S:
+        return False
+    return running_report(control, attempt) is None
+
+
 def _stop_child(attempt: AttemptRecord, why: str) -> None:
     """Have the site's worker stop the run and close its cluster; an API that does not answer is tried by the controller."""
     child = _child(attempt)
     if child is None or child.final:
         return
-    if child.state is StateType.SCHEDULED:
-        prefect_runs.cancelled(child.id, why)  # nobody has taken it, so there is nobody who could stop it
+    if child.state in (StateType.SCHEDULED, StateType.PENDING):
+        prefect_runs.cancelled(child.id, why)  # nobody may have it, so that nobody else could say so
     elif child.state is not StateType.CANCELLING:
         prefect_runs.cancel(child.id, why)
 

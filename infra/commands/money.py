@@ -43,7 +43,7 @@ def budget(
     if context.invoked_subcommand is not None:
         return
     with handle_errors(as_json):
-        balances = _control().database.ledger.balances(None if period is None else _period(period))
+        balances = _control().database.ledger.balances(None if period is None else month(period))
         if tenant is not None:
             balances = tuple(balance for balance in balances if balance.tenant == tenant)
             if not balances:
@@ -78,7 +78,7 @@ def budget_set(
         now_at = control.clock.now()
         _require_tenant(control, tenant)
         balance = control.database.ledger.set_limit(
-            tenant, period_of(now_at) if period is None else _period(period), limit_micro, now_at
+            tenant, period_of(now_at) if period is None else month(period), limit_micro, now_at
         )
     if as_json:
         print_json(balance_json(balance))
@@ -199,7 +199,12 @@ def _of_run(entry: LedgerEntry) -> str:
     return f"{told}\n{parts}" if parts else told
 
 
-def _period(text: str) -> str:
+def month(text: str) -> str:
+    """The calendar month that a person wrote.
+
+    Raises:
+        InputError: ``BAD_PERIOD``.
+    """
     if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text) is None:
         raise InputError("BAD_PERIOD", f"{text!r} is not a calendar month", "--period", "write it as 2026-11")
     return text

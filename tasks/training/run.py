@@ -98,7 +98,11 @@ def run(job: SiteJob) -> SiteResult:
     last = state.curve[-1]
     return SiteResult(
         units_done=course.units * (state.steps - started_at_step) / state.steps,
-        metrics={"train_loss": last["train_loss"], "holdout_accuracy": last["holdout_accuracy"]},
+        metrics={
+            "train_loss": last["train_loss"],
+            "holdout_accuracy": last["holdout_accuracy"],
+            "epochs": float(settings.epochs),
+        },
         outputs=outputs,
         detail={
             "loss_curve": state.curve,
