@@ -12,7 +12,6 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from data_contracts.layout import LANDING, is_version
 from data_contracts.manifest import MANIFEST_NAME, parse_manifest
@@ -220,26 +219,7 @@ def emit_arrival(arrival: Arrival) -> None:
     Raises:
         UnavailableError: ``EVENT_NOT_SENT`` when it did not; sending again is safe.
     """
-    import httpx
-    from prefect.client.orchestration import get_client
-    from prefect.events.schemas.events import Event
+    from infra.adapters.prefect_events import send_event
 
-    event = Event.model_validate(
-        {
-            "id": arrival.event_id,
-            "occurred": datetime.fromtimestamp(arrival.found_at, UTC),
-            "event": EVENT_NAME,
-            "resource": {
-                "prefect.resource.id": f"headrace.dataset.{arrival.dataset}",
-                "prefect.resource.name": arrival.dataset,
-            },
-            "payload": arrival.payload,
-        }
-    )
-    try:
-        with get_client(sync_client=True) as client:
-            # The background emitter would not say whether the event got through.
-            client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
-    except (httpx.HTTPError, OSError, RuntimeError) as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise UnavailableError("EVENT_NOT_SENT", problem, str(arrival), "is the Prefect server up?") from error
+    resource = (f"headrace.dataset.{arrival.dataset}", arrival.dataset)
+    send_event(arrival.event_id, arrival.found_at, EVENT_NAME, resource, arrival.payload)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from data_contracts.loading import contract_names, load_contract
 from data_contracts.model import Contract
 from infra.adapters.objects_local import LocalStore
+from infra.controller.caps import CapWatch
 from infra.controller.landing import LandingWatcher, emit_arrival
 from infra.controller.orphans import mend
 from infra.controller.spot_watch import SpotWatch
@@ -40,7 +41,7 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
         lambda name: may_read(load_contract(name, contracts), here),
     )
     wake_ups = WakeUps(control)
-    spot_watch = SpotWatch(control)
+    spot_watch, cap_watch = SpotWatch(control), CapWatch(control)
 
     def reap_local_sites() -> list[object]:
         directories = [control.settings.site_dir(site.name) for site in control.sites]
@@ -60,6 +61,7 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
         ("wake-ups", 1.0, wake_ups.look),
         ("orphans", 2.0, lambda: mend(control)),
         ("spot", 5.0, spot_watch.look),
+        ("caps", 5.0, cap_watch.look),
         ("reaper", 5.0, reap_local_sites),
         ("tidying", 3600.0, tidy),
     ]

@@ -54,7 +54,7 @@ class Control:
     def __init__(self) -> None:
         self.clock = FixedClock(NOW_AT)
         self.database, self.store = MemoryDatabase(self.clock), MemoryStore()
-        self.trusted_keys = {"cloud-eu": KEY.public_key()}
+        self.trusted_keys, self.revoked = {"cloud-eu": KEY.public_key()}, {}
         apply_policy(self.database, PolicySource(PERMIT_ALL, ""), "", NOW_AT)
         self.database.ledger.set_limit("vision", "2026-11", 100 * USD, NOW_AT)
         version = replace(DOCS, copies=("cloud-eu",))
