@@ -219,7 +219,9 @@ class SiteDesk:
         return self._close(attempt.note, outcome, exit_code, message)
 
     def recover(self) -> tuple[SiteReport, ...]:
-        """Account for attempts of a worker that was killed: end what is left of them and report them lost.
+        """Account for attempts of a worker that was killed: end what is left of them and report how they ended.
+
+        Lost, unless the result was whole already: then nobody has to compute it again.
 
         Returns:
             The reports of those that had none yet.
@@ -240,6 +242,8 @@ class SiteDesk:
         if self._has_closed(note):
             self.state.forget(note.lease.id)
             return None
+        if read_outcome(self.state.cache_dir(note.lease.id)).result_manifest_sha256:
+            return self._close(note, ReportOutcome.FINISHED, None, "")
         return self._close(note, ReportOutcome.LOST, None, "LOST: the site's worker was killed or restarted")
 
     def _has_closed(self, note: AttemptNote) -> bool:

@@ -109,7 +109,12 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
 
                 self.desk = await anyio.to_thread.run_sync(site_desk, self.settings.site)
             for report in await anyio.to_thread.run_sync(self.desk.recover):
-                self._logger.warning("Run %s, attempt %s was lost with its worker", report.run_id, report.attempt)
+                self._logger.warning(
+                    "Run %s, attempt %s: %s, told after its worker was gone",
+                    report.run_id,
+                    report.attempt,
+                    report.outcome,
+                )
         await self._runner.channel.__aenter__()
         try:
             await super().setup()
