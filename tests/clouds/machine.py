@@ -79,6 +79,7 @@ class Machine(threading.Thread):
             if self.metadata is not None:
                 self.metadata.close()
             if self.wire is not None:
+                self.wire.leave()  # whoever kills all that is inside must not be inside
                 self.wire.kill()
 
     def _work(self) -> bool:

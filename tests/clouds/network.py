@@ -122,14 +122,23 @@ class Wire:
 
     def enter(self) -> None:
         """Put the calling thread, and what it starts, into the namespace."""
-        with open(f"/run/netns/{self.namespace}", "rb") as handle:
-            if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), _CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
+        _enter(f"/run/netns/{self.namespace}")
+
+    @staticmethod
+    def leave() -> None:
+        """Put the calling thread back where its process is."""
+        _enter("/proc/self/ns/net")
 
     def kill(self) -> None:
         """End every process in the namespace, then the namespace."""
         remove_namespace(self.namespace)
         run("ip", "link", "del", self.link, check=False)
+
+
+def _enter(path: str) -> None:
+    with open(path, "rb") as handle:
+        if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
 
 
 def remove_namespace(namespace: str) -> None:
