@@ -24,7 +24,7 @@ from tests.clouds.hypervisor import ACCOUNT, Hypervisor
 from tests.clouds.network import Network, NoFreeSlot
 
 REGION = "eu-central-1"
-IMAGE = "ami-0emulated00000000"
+IMAGE = "ami-0123456789abcdef0"
 _running: list[Ec2Emulator] = []
 
 
