@@ -18,18 +18,18 @@ from infra.adapters.cloud.ec2_fleet import LEASE, OWNER, CloudMachine, Ec2Fleet,
 from infra.adapters.cloud.ec2_records import note_ends
 from infra.adapters.cloud.kept import CERTIFICATE_LEEWAY_S, KeptClusters
 from infra.adapters.local_cloud.environment import machine_environment
+from infra.adapters.local_cloud.reaping import reap_reason
 from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.canonical import plain
 from infra.core.errors import InputError, UnavailableError
-from infra.core.inventory import Ec2Settings, Offer, Purchase, Site
+from infra.core.inventory import Offer, Purchase, Site
 from infra.ports import Lease, Reaped, ReapReason
 
 HARD_END_MARGIN_S = 30.0
 """How long after its lease's end a machine ends by itself, when nobody else has ended it."""
 
 FIRST_LOOK_S = 90.0
-"""How old a machine must be before the reaper ends it for want of a lease's record: records are written first, but
-clocks differ."""
+"""How old a machine must be before the reaper ends it for want of a lease's record."""
 
 
 class Ec2Cloud(KeptClusters):
@@ -150,14 +150,11 @@ class Ec2Cloud(KeptClusters):
         directory: LeaseDirectory | None, machines: list[CloudMachine], now_at: float, grace_s: float
     ) -> ReapReason | None:
         lease = directory.lease() if directory is not None else None
-        if directory is None or lease is None or directory.closed:
-            old = [machine for machine in machines if now_at - machine.launched_at > FIRST_LOOK_S]
-            known = directory is not None
-            return ReapReason.NO_LEASE if (machines if known else old) else None
-        if now_at > lease.ends_at + grace_s:
-            return ReapReason.LEASE_ENDED
-        opener = directory.opener()
-        return ReapReason.ORPHANED if opener is None or not opener.alive() else None
+        if directory is not None and lease is not None and not directory.closed:
+            return reap_reason(directory, lease.ends_at, now_at, grace_s)
+        # Records are written first, but when one is missing, a machine is given the time that clocks may differ.
+        strange = [found for found in machines if directory is not None or now_at - found.launched_at > FIRST_LOOK_S]
+        return ReapReason.NO_LEASE if strange else None
 
     def _end(self, directory: LeaseDirectory, why: str) -> None:
         try:

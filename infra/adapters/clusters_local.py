@@ -18,9 +18,10 @@ from typing import Any
 from infra.adapters.certificates import ClusterIdentity, issue_identity
 from infra.adapters.cloud.kept import CERTIFICATE_LEEWAY_S, KeptClusters
 from infra.adapters.local_cloud.environment import machine_environment
+from infra.adapters.local_cloud.reaping import reap_recorded
 from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.inventory import Offer, Site
-from infra.ports import Lease
+from infra.ports import Lease, Reaped
 
 Reclaims = Callable[[Lease, Offer, int], float | None]
 
@@ -73,6 +74,10 @@ class LocalCloud(KeptClusters):
         self._idle_timeout_s, self._reclaims = idle_timeout_s, reclaims
         variables = machine_environment(Path(state_dir).absolute(), environment)
         super().__init__(state_dir, variables, start_timeout_s, preload, warm, clock)
+
+    def reap(self, now_at: float, grace_s: float, dry_run: bool) -> list[Reaped]:
+        """End processes of leases that have ended or whose opener is gone."""
+        return reap_recorded(self._state_dir, self.kind, now_at, grace_s, dry_run)
 
     def _order(self, lease: Lease, offer: Offer, site: Site, now_at: float) -> dict[str, Any]:
         return {

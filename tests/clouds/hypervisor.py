@@ -83,9 +83,7 @@ class Hypervisor(threading.Thread):
             machine = self._machines.get(instance.id)
         if machine is None and instance.state == "running" and instance.id not in self._known:
             facts = _facts(region, instance)
-            machine = Machine(
-                facts, self._network, self._directory / facts.id, self._faults.boot_s, self._went_off
-            )
+            machine = Machine(facts, self._network, self._directory / facts.id, self._faults.boot_s, self._went_off)
             with self._lock:
                 self._machines[instance.id] = machine
             self._known.add(instance.id)

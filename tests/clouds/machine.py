@@ -109,7 +109,13 @@ class Machine(threading.Thread):
         root.mkdir(exist_ok=True)
         # The folder of the interpreter as it was called: resolved, it would be that outside the virtual environment.
         path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
-        environment = {"PATH": path, "HOME": str(root), "PYTHONPATH": str(REPOSITORY), "LANG": "C.UTF-8"}
+        environment = {
+            "PATH": path,
+            "HOME": str(root),
+            "TMPDIR": str(root),
+            "PYTHONPATH": str(REPOSITORY),
+            "LANG": "C.UTF-8",
+        }
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         command = ["setpriv", "--pdeathsig", "KILL", "--", *container.command]
         with open(self.directory / "console.log", "ab") as console:

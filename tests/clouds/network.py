@@ -89,6 +89,8 @@ class Network:
         inside = [
             *("link set lo up", f"address add {address}/16 dev eth0", "link set eth0 up"),
             *(f"route add default via {self.gateway_of(region)}", "address add 169.254.169.254/32 dev lo"),
+            # Names are not resolved in here. Said at once, that costs nothing; unanswered it costs ten seconds a look-up.
+            *(f"route add unreachable {server}" for server in _name_servers()),
         ]
         batch(inside, namespace)
         return Wire(namespace, link)
@@ -133,6 +135,12 @@ class Wire:
         """End every process in the namespace, then the namespace."""
         remove_namespace(self.namespace)
         run("ip", "link", "del", self.link, check=False)
+
+
+def _name_servers() -> list[str]:
+    lines = Path("/etc/resolv.conf").read_text().splitlines() if Path("/etc/resolv.conf").exists() else []
+    words = [line.split() for line in lines]
+    return sorted({word[1] for word in words if len(word) > 1 and word[0] == "nameserver" and word[1].count(".") == 3})
 
 
 def _enter(path: str) -> None:

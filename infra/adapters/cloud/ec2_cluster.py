@@ -26,7 +26,7 @@ from dask_cloudprovider.aws.ec2 import EC2Cluster, EC2Scheduler, EC2Worker
 from distributed.security import Security
 
 from infra.adapters.certificates import ClusterIdentity
-from infra.adapters.cloud.ec2_fleet import ROLE, CloudMachine, lease_tags, machines_of, tag_filters
+from infra.adapters.cloud.ec2_fleet import CloudMachine, lease_tags, machines_of, tag_filters
 from infra.adapters.cloud.ec2_user_data import (
     LARGEST_BYTES,
     hard_end_command,
@@ -57,9 +57,7 @@ NO_CAPACITY_CODES = frozenset(
 )
 """Errors of ``RunInstances`` that another place or offer may not have, and that trying again at once will not end."""
 
-CLIENT = botocore.config.Config(
-    connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 5}
-)
+CLIENT = botocore.config.Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 5})
 
 
 class NoCapacity(RuntimeError):
@@ -107,7 +105,9 @@ class _Machine:
     def set_env(self) -> str:
         """What the container's command begins with; the library would put all of its configuration here."""
         if not hasattr(self, "_told"):
-            configuration = machine_configuration(self.cluster.order.identity, self.role, self.cluster.certificate(self))
+            configuration = machine_configuration(
+                self.cluster.order.identity, self.role, self.cluster.certificate(self)
+            )
             self._told = f'env DASK_INTERNAL_INHERIT_CONFIG="{dask.config.serialize(configuration)}"'
         return self._told
 

@@ -1,7 +1,11 @@
-"""Records of a lease's EC2 machines, in the form of all machines' records (see ``local_cloud.records``)."""
+"""Records of a lease's EC2 machines, in the form of all machines' records (see ``local_cloud.records``).
+
+EC2 tells of starts and ends in whole seconds. Where this computer knows better, its clock counts.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from infra.adapters.cloud.ec2_fleet import ROLE, CloudMachine
@@ -15,7 +19,7 @@ def write_machine(directory: LeaseDirectory, machine: CloudMachine, role: str) -
         "role": role,
         "region": machine.region,
         "tags": machine.tags,
-        "started_at": machine.launched_at,
+        "started_at": max(machine.launched_at, directory.document().get("requested_at", 0.0)),
         "ended_at": None,
         "why": None,
     }
@@ -30,4 +34,5 @@ def note_ends(directory: LeaseDirectory, machines: Iterable[CloudMachine]) -> No
             write_machine(directory, machine, machine.tags.get(ROLE, "worker"))
         record = read_json(path) or {}
         if not machine.alive and record.get("ended_at") is None:
-            write_json(path, record | {"ended_at": machine.ended_at, "why": machine.why})
+            ended_at = min(time.time(), machine.ended_at + 1.0)
+            write_json(path, record | {"ended_at": max(record["started_at"], ended_at), "why": machine.why})
