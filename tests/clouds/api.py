@@ -26,7 +26,8 @@ class Faults:
     """What goes wrong now. Change it at any time.
 
     Attributes:
-        no_capacity: Pairs of instance type and market (``spot``, ``on-demand``) that are sold out; ``*`` is any.
+        no_capacity: Instance type, market (``spot``, ``on-demand``) and, where given, subnet that are sold out; ``*``
+            is any.
         throttle_calls: How many of the next EC2 calls are refused with RequestLimitExceeded.
         throttle_rate: Which share of EC2 calls is refused so.
         throttle_actions: Only these calls are refused; none named means all.
@@ -126,9 +127,10 @@ class Api:
                 return "RequestLimitExceeded", "503 Service Unavailable"
         if action == "RunInstances":
             market = form.get("InstanceMarketOptions.MarketType", "on-demand")
-            wanted = (form.get("InstanceType", ""), market)
+            subnet = form.get("NetworkInterface.1.SubnetId") or form.get("SubnetId", "")
+            wanted = (form.get("InstanceType", ""), market, subnet)
             for pattern in faults.no_capacity:
-                if all(part in (ANY, value) for part, value in zip(pattern, wanted, strict=True)):
+                if all(part in (ANY, value) for part, value in zip(pattern, wanted, strict=False)):
                     return "InsufficientInstanceCapacity", "500 Internal Server Error"
         return "", ""
 

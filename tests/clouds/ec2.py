@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import logging
 import os
 import shutil
@@ -72,10 +73,13 @@ class Ec2Emulator:
             stack.callback(_running.remove, self)
             self._network = Network()
             stack.callback(self._network.close)
-            directory = self._given or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-cloud-")))
+            self.directory = directory = self._given or Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-cloud-"))
+            )
             stack.callback(_forget_books)
             _forget_books()
             _own_networks(self._network, stack)
+            _end_once(stack)
             self._api = Api(_moto(), lambda: self._hypervisor.look(), self._act)
             self._api.faults.boot_s = self._boot_s
             self._hypervisor = Hypervisor(self._network, directory, self._api.faults)
@@ -97,6 +101,11 @@ class Ec2Emulator:
     def calls(self) -> list[Any]:
         """EC2 calls so far, see :class:`tests.clouds.api.Call`."""
         return self._api.calls
+
+    @property
+    def slot(self) -> int:
+        """Its number among the emulators of this computer, which is in the names of its namespaces."""
+        return self._network.slot
 
     @property
     def control(self) -> Control:
@@ -208,6 +217,20 @@ def _own_networks(network: Network, stack: contextlib.ExitStack) -> None:
 
     VPCBackend.create_default_vpc = create_default_vpc
     stack.callback(setattr, VPCBackend, "create_default_vpc", usual)
+
+
+def _end_once(stack: contextlib.ExitStack) -> None:
+    """Terminating an instance again is no error at AWS, and changes nothing; moto trips over it."""
+    from moto.ec2.models.instances import Instance
+
+    usual, lock = Instance.terminate, threading.Lock()
+
+    def terminate(instance: Any) -> Any:
+        with lock:
+            return copy.copy(instance._state) if instance.state == "terminated" else usual(instance)
+
+    Instance.terminate = terminate
+    stack.callback(setattr, Instance, "terminate", usual)
 
 
 def _row(facts: Any) -> dict[str, Any]:

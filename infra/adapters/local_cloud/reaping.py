@@ -13,7 +13,7 @@ def reap_recorded(state_dir: Path, kind: str, now_at: float, grace_s: float, dry
     reaped = []
     for directory in LeaseDirectory.all(state_dir):
         lease = directory.lease()
-        if directory.closed or lease is None or directory.document().get("provider") != kind:
+        if directory.closed or lease is None or directory.document().get("provider", "local") != kind:
             continue
         reason = reap_reason(directory, lease.ends_at, now_at, grace_s)
         if reason is None:
