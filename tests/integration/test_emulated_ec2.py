@@ -67,8 +67,8 @@ region, image, subnet, group = sys.argv[1:]
 arguments = dict(region=region, ami=image, subnet_id=subnet, security_groups=[group], bootstrap=False, n_workers=2)
 with EC2Cluster(**arguments, use_private_ip=True, docker_image="any") as cluster, Client(cluster, timeout=30) as client:
     client.wait_for_workers(2, timeout=30)
-    hosts = client.run(lambda: __import__("distributed").get_worker().address.rpartition("/")[2].partition(":")[0])
-    print("computed", client.submit(pow, 3, 4).result(), len(set(hosts.values())))
+    hosts = {worker["host"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+    print("computed", client.submit(pow, 3, 4).result(), len(hosts))
 """
 
 
