@@ -84,10 +84,10 @@ def test_the_unmodified_cluster_class_runs_on_it(cloud: Ec2Emulator, tmp_path: P
 
 @on_emulator
 def test_machines_boot_serve_are_cut_off_and_end(cloud: Ec2Emulator) -> None:
-    cloud.faults.boot_s = 0.5
+    cloud.faults.boot_s = 3.0
     machine = start(cloud)
     address, identity = machine["PrivateIpAddress"], machine["InstanceId"]
-    assert not serves(address)
+    assert not serves(address), "it boots for three seconds, and a connection is tried for one"
     until(lambda: serves(address))
     cloud.control.cut(identity)
     assert not serves(address)
