@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -216,9 +217,9 @@ def test_machines_end_by_themselves_with_nobody_alive(
     monkeypatch.setattr(clusters_ec2, "HARD_END_MARGIN_S", 1.0)
     hard_dir, idle_dir = tmp_path / "hard", tmp_path / "idle"
     with ec2_provider(cloud, hard_dir) as provider, ec2_provider(cloud, idle_dir, idle_timeout_s=4.0) as idle:
-        provider.open(lease("hard", life_s=14.0), ec2_offer(), ec2_site(cloud))
-        idle.open(lease("idle"), ec2_offer(), ec2_site(cloud))
+        provider.open(lease("hard", life_s=16.0), ec2_offer(), ec2_site(cloud))
         kill_keeper(hard_dir, "hard")
+        idle.open(lease("idle"), ec2_offer(), ec2_site(cloud))
         kill_keeper(idle_dir, "idle")
         calls = len(cloud.calls)
         until(lambda: not cloud.control.machines())
@@ -229,6 +230,22 @@ def test_machines_end_by_themselves_with_nobody_alive(
         ]
         assert ends == ["Client.InstanceInitiatedShutdown"] * 4
         assert provider.leases() == ()
+
+
+def test_the_documented_rights_are_those_that_are_used(cloud: Ec2Emulator, provider: Ec2Cloud) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "clouds.md").read_text()
+    [policy] = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    allowed = {
+        action.removeprefix("ec2:")
+        for statement in policy["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    site = ec2_site(cloud)
+    before = len(cloud.calls)
+    provider.open(lease("rights"), ec2_offer(), site)
+    provider.close("rights")
+    provider.reap(time.time(), 10.0, dry_run=False)
+    assert {call.action for call in cloud.calls[before:]} == allowed
 
 
 def test_no_capacity_is_told_at_once_and_leaves_nothing(cloud: Ec2Emulator, provider: Ec2Cloud) -> None:

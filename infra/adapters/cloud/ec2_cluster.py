@@ -7,6 +7,8 @@ What differs from :class:`dask_cloudprovider.aws.EC2Cluster`, and why:
 - Disks are encrypted; instances, disks and network interfaces carry the lease's tags from their first moment; the
   metadata service answers to tokens only. The library builds the request itself, so it is amended on its way out.
 - A region without capacity is an error at once. EC2 calls it an internal error, which clients repeat for minutes.
+- Workers' machines boot while the scheduler's does, for its address is known before it answers. The library makes
+  them afterwards, so that a start takes two boots.
 - Each step has a deadline and is named when it is missed; the library waits for the scheduler for ever.
 - Only workers are spot, and only machines with an NVIDIA device ask Docker for one, judged by the workers' type.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -39,8 +41,8 @@ from infra.ports import Lease
 CREATE_TIMEOUT_S = 60.0
 POLL_S = 0.1
 LOOK_EVERY_S = 5.0
-WORKER_PATIENCE_S = 60
-"""How long a worker that lost its scheduler waits for it before its machine goes off."""
+WORKER_PATIENCE_S = 120
+"""How long a worker waits for a scheduler that is not up yet, or was lost, before its machine goes off."""
 
 NO_CAPACITY_CODES = frozenset(
     {
@@ -116,6 +118,15 @@ class _Machine:
         return None
 
     async def create_vm(self) -> tuple[str, None]:
+        """Make the machine, or wait for it when that has begun already.
+
+        A call for a machine is always waited for, also when its start is given up: unseen, it would be ended last.
+        """
+        if not hasattr(self, "_creation"):
+            self._creation = self.cluster.begin(self._create())
+        return await asyncio.shield(self._creation)
+
+    async def _create(self) -> tuple[str, None]:
         async with self.cluster.step(f"creating the {self.role}'s machine", CREATE_TIMEOUT_S):
             address = await super().create_vm()
         self.cluster.created(self)
@@ -138,9 +149,11 @@ class LeaseScheduler(_Machine, EC2Scheduler):
             RuntimeError: When its machine ended before that, or it does not answer in time.
         """
         host, _, port = self.address.rpartition("/")[2].rpartition(":")
+        self.cluster.begin_workers(self.address)
         async with self.cluster.step("waiting for the scheduler to answer", self.cluster.order.serve_timeout_s):
             look_at = time.monotonic() + LOOK_EVERY_S
             while not await _answers(host, int(port)):
+                self.cluster.require_creations()
                 await asyncio.sleep(POLL_S)
                 if time.monotonic() >= look_at:
                     await self.cluster.require_machines()
@@ -161,7 +174,10 @@ class LeaseCluster(EC2Cluster):
     """
 
     def __init__(self, order: Ec2Order, subnet: str, written: Callable[[CloudMachine, str], None]) -> None:
-        self.order, self.doing = order, "starting"
+        self.order = order
+        self._steps: list[str] = []
+        self._creations: list[asyncio.Task[tuple[str, None]]] = []
+        self._ahead: list[LeaseWorker] = []
         self._written, self._certificates = written, list(worker_certificates(order.lease.devices))
         settings, profile = order.settings, order.settings.instance_profile
         super().__init__(
@@ -191,10 +207,37 @@ class LeaseCluster(EC2Cluster):
             asynchronous=True,
             shutdown_on_close=False,
         )
-        self.scheduler_class, self.worker_class = LeaseScheduler, LeaseWorker
+        self.scheduler_class, self.worker_class = LeaseScheduler, self._next_worker
         self.scheduler_options["gpu_instance"] = False
         self.worker_options["gpu_instance"] = has_nvidia_gpu(order.instance_type)
         self.boto_session = _Session(self.boto_session, order)
+
+    @property
+    def doing(self) -> str:
+        """The steps that are under way."""
+        return " and ".join(dict.fromkeys(self._steps)) or "starting"
+
+    def begin(self, creation: Coroutine[Any, Any, tuple[str, None]]) -> asyncio.Task[tuple[str, None]]:
+        """Start making a machine."""
+        task = asyncio.ensure_future(creation)
+        self._creations.append(task)
+        return task
+
+    def begin_workers(self, scheduler: str) -> None:
+        """Start making the workers' machines; the cluster asks for them when it is at them."""
+        for _ in range(self.order.lease.devices):
+            worker = LeaseWorker(scheduler, **self.worker_options)
+            worker._creation = self.begin(worker._create())
+            self._ahead.append(worker)
+
+    def _next_worker(self, _scheduler: str, **_options: Any) -> LeaseWorker:
+        return self._ahead.pop(0)
+
+    def require_creations(self) -> None:
+        """Raise what kept a machine from being made."""
+        for creation in self._creations:
+            if creation.done() and creation.exception() is not None:
+                creation.result()
 
     def certificate(self, machine: _Machine) -> str:
         """The certificate of this machine; a worker's is given out once."""
@@ -220,6 +263,8 @@ class LeaseCluster(EC2Cluster):
 
     async def end_machines(self) -> None:
         """Terminate all of the lease's machines in one call, without asking Dask."""
+        if self._creations:
+            await asyncio.wait(self._creations, timeout=CREATE_TIMEOUT_S / 6)
         region = self.order.settings.region
         ids = [machine.id for machine in await self.machines() if machine.alive]
         if ids:
@@ -253,7 +298,7 @@ class LeaseCluster(EC2Cluster):
     @asynccontextmanager
     async def step(self, what: str, timeout_s: float) -> AsyncIterator[None]:
         """A step of the start with a deadline; its name is in the error."""
-        self.doing = what
+        self._steps.append(what)
         try:
             async with asyncio.timeout(timeout_s):
                 yield
@@ -263,6 +308,8 @@ class LeaseCluster(EC2Cluster):
             raise
         except Exception as problem:
             raise RuntimeError(f"{what}: {problem}") from problem
+        finally:
+            self._steps.remove(what)
 
 
 class _Session:
