@@ -417,6 +417,36 @@ class ClusterAddress:
     workers: tuple[str, ...] = ()
 
 
+class ReapReason(StrEnum):
+    """Why something was ended from outside."""
+
+    LEASE_ENDED = "lease_ended"
+    """Its hard end plus the grace period is over."""
+    ORPHANED = "orphaned"
+    """The process that opened the lease is gone, so nobody can use, meter or close it."""
+    NO_LEASE = "no_lease"
+    """Something of a lease that is closed or was never written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What was ended, or would be in a dry run.
+
+    Attributes:
+        processes: Identities of those that were still alive.
+        workers: Workers of a standing cluster that were freed.
+        overdue_s: How long the lease's hard end was over; negative before it.
+        machines: Ids of a cloud's machines that were ended.
+    """
+
+    lease_id: str
+    reason: ReapReason
+    processes: tuple[Any, ...]
+    workers: tuple[str, ...]
+    overdue_s: float
+    machines: tuple[str, ...] = ()
+
+
 class ClusterProvider(Protocol):
     """Opens and closes clusters for leases. Closing twice, or an unknown lease, is no error."""
 
@@ -428,6 +458,17 @@ class ClusterProvider(Protocol):
         """
 
     def close(self, lease_id: str) -> None: ...
+
+    def reap(self, now_at: float, grace_s: float, dry_run: bool) -> list[Reaped]:
+        """End what outlived its lease, and what belongs to a lease whose opener is gone, whoever started it.
+
+        Args:
+            grace_s: How long after its hard end a lease may still be ending by itself.
+            dry_run: Only tell what would be ended.
+
+        Raises:
+            UnavailableError: CLOUD_UNREACHABLE.
+        """
 
     def leases(self) -> tuple[str, ...]:
         """Ids of leases for which something still exists."""

@@ -2,8 +2,8 @@
 
 Dask checks on both ends of every connection that the other side's certificate was signed by the one authority that it
 was told of, and checks nothing else (not the name in it). So what keeps a machine of one cluster out of another is
-the authority, and every cluster gets its own. Its private key signs the three certificates of the cluster
-(scheduler, worker, client), is never written anywhere and is gone when :func:`issue_identity` returns: afterwards
+the authority, and every cluster gets its own. Its private key signs the certificates of the cluster (scheduler,
+client, one for all workers or one for each), is never written anywhere and is gone when :func:`issue_identity` returns: afterwards
 nobody, the site included, can make one more machine for that cluster. All keys are ECDSA on P-256. A client's
 certificate cannot serve, so whoever steals it cannot pose as a scheduler or a worker.
 """
@@ -73,10 +73,13 @@ class ClusterIdentity:
         return arguments
 
 
-def issue_identity(directory: Path, cluster_id: str, issued_at: float, ends_at: float) -> ClusterIdentity:
+def issue_identity(
+    directory: Path, cluster_id: str, issued_at: float, ends_at: float, workers: tuple[str, ...] = ("worker",)
+) -> ClusterIdentity:
     """Make a new authority and with it the certificates of one cluster; the authority's key is then forgotten.
 
     Args:
+        workers: Names of the workers' certificates; one each where workers' machines are computers of their own.
         directory: Made if needed, readable by its owner alone.
         cluster_id: Stands in the certificates' common and alternative names.
         issued_at: Seconds since the epoch.
@@ -94,7 +97,7 @@ def issue_identity(directory: Path, cluster_id: str, issued_at: float, ends_at: 
     life = (datetime.fromtimestamp(issued_at - BACKDATED_S, UTC), datetime.fromtimestamp(ends_at, UTC))
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority = _authority_certificate(authority_key, cluster_id, life)
-    for role in ROLES:
+    for role in ("scheduler", *workers, "client"):
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _role_certificate(authority, authority_key, key, cluster_id, role, life)
         _write_private(Path(identity.key_file(role)), _private_pem(key))
@@ -105,8 +108,15 @@ def issue_identity(directory: Path, cluster_id: str, issued_at: float, ends_at: 
 
 def forget_keys(directory: Path) -> None:
     """Delete the private keys of a closed cluster; its certificates stay for the record. No error when gone."""
-    for role in ROLES:
-        (Path(directory) / f"{role}.key").unlink(missing_ok=True)
+    for path in Path(directory).glob("*.key"):
+        path.unlink(missing_ok=True)
+
+
+def forget_machine_keys(directory: Path) -> None:
+    """Delete the keys of machines that have got theirs; the client's stays. No error when gone."""
+    for path in Path(directory).glob("*.key"):
+        if path.stem != "client":
+            path.unlink(missing_ok=True)
 
 
 def _name(text: str) -> x509.Name:

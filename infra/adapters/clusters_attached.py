@@ -17,12 +17,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from infra.adapters.certificates import ClusterIdentity
 from infra.adapters.local_cloud.environment import machine_environment
 from infra.adapters.local_cloud.machine import machine_is_ready
+from infra.adapters.local_cloud.reaping import reap_recorded
 from infra.adapters.local_cloud.records import (
     LeaseDirectory,
     ProcessIdentity,
@@ -32,7 +34,7 @@ from infra.adapters.local_cloud.records import (
 )
 from infra.core.errors import InputError, UnavailableError
 from infra.core.inventory import Offer, Site
-from infra.ports import ClusterAddress, Lease
+from infra.ports import ClusterAddress, Lease, Reaped, ReapReason
 
 POLL_S = 0.02
 
@@ -109,6 +111,27 @@ class AttachedCluster:
         until_at = closed["closed_at"] if closed else self._clock()
         held_s = max(0.0, until_at - opened["ready_at"]) * len(opened["workers"])
         return {"machine_s": held_s, "boot_s": 0.0, "ready_at": opened["ready_at"], "reclaimed": 0}
+
+    def reap(self, now_at: float, grace_s: float, dry_run: bool) -> list[Reaped]:
+        """Take back workers of leases that have ended, whose opener is gone, or that nobody wrote down."""
+        reaped = []
+        held = claims(self._state_dir)
+        for found in reap_recorded(self._state_dir, "attached", now_at, grace_s, dry_run):
+            workers = tuple(worker for worker, claim in held.items() if claim["lease"] == found.lease_id)
+            reaped.append(replace(found, workers=workers))
+        stray: dict[str, list[str]] = {}
+        open_leases = {
+            lease.id for found in LeaseDirectory.all(self._state_dir) if not found.closed and (lease := found.lease())
+        }
+        done = {found.lease_id for found in reaped}
+        for worker, claim in held.items():
+            if claim["lease"] not in open_leases | done:
+                stray.setdefault(claim["lease"], []).append(worker)
+        reaped += [Reaped(key, ReapReason.NO_LEASE, (), tuple(workers), 0.0) for key, workers in stray.items()]
+        if not dry_run:
+            for found in reaped:
+                drop_claims(self._state_dir, found.lease_id)
+        return reaped
 
     def shutdown(self) -> None:
         """Close every lease that this process opened."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from infra.core.errors import ConflictError, InputError, UnavailableError
 from infra.core.inventory import Offer, Site
-from infra.ports import ClusterAddress, Lease
+from infra.ports import ClusterAddress, Lease, Reaped
 
 
 class MemoryClusters:
@@ -65,6 +65,10 @@ class MemoryClusters:
             until_at = closed_at if closed_at is not None else min(self._clock(), lease.ends_at)
             held_s = (until_at - opened_at) * lease.devices
             return {"machine_s": held_s, "boot_s": 0.0, "ready_at": opened_at, "reclaimed": 0}
+
+    def reap(self, now_at: float, grace_s: float, dry_run: bool) -> list[Reaped]:
+        """Nothing of an ended lease is ever left here."""
+        return []
 
     def shutdown(self) -> None:
         """Close every lease."""

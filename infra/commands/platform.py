@@ -130,23 +130,26 @@ def reap(
     """End every cluster of this machine's sites that outlived its lease. The controller does it all the time."""
     from infra.core.canonical import plain
     from infra.documents.sites import load_sites
-    from infra.worker.reaper import reap as reap_site
+    from infra.worker.reaper import SiteReaper
 
     settings = Settings.from_env()
-    found = {
-        site.name: reap_site(settings.site_dir(site.name), time.time(), grace_s, dry_run)
-        for site in load_sites(settings.sites_dir)
-    }
+    reapers = {site.name: SiteReaper(settings.site_dir(site.name), site) for site in load_sites(settings.sites_dir)}
+    found = {name: reaper.reap(time.time(), grace_s, dry_run) for name, reaper in reapers.items()}
+    problems = [problem for reaper in reapers.values() for problem in reaper.problems]
     if as_json:
-        print(json.dumps({"dry_run": dry_run, "reaped": {name: plain(rows) for name, rows in found.items()}}, indent=2))
-        return
-    for name, rows in found.items():
-        for row in rows:
-            print(
-                f"{name}: lease {row.lease_id}: {row.reason}, {len(row.processes)} processes, {len(row.workers)} workers"
-            )
-    verb = "would be ended" if dry_run else "ended"
-    print(f"{sum(len(rows) for rows in found.values())} leases {verb}.")
+        answer = {"dry_run": dry_run, "reaped": {name: plain(rows) for name, rows in found.items()}}
+        print(json.dumps(answer | {"problems": [str(problem) for problem in problems]}, indent=2))
+    else:
+        for name, rows in found.items():
+            for row in rows:
+                parts = f"{len(row.processes)} processes, {len(row.workers)} workers, {len(row.machines)} machines"
+                print(f"{name}: lease {row.lease_id}: {row.reason}, {parts}")
+        verb = "would be ended" if dry_run else "ended"
+        print(f"{sum(len(rows) for rows in found.values())} leases {verb}.")
+        for problem in problems:
+            print(problem, file=sys.stderr)
+    if problems:
+        raise typer.Exit(1)
 
 
 def _progress(text: str) -> None:

@@ -20,7 +20,7 @@ from infra.core.inventory import Site
 from infra.core.jurisdictions import permits
 from infra.processes import notify_ready
 from infra.wiring import ControlPlane, control_plane
-from infra.worker.reaper import forget_closed, reap
+from infra.worker.reaper import SiteReaper, forget_closed
 
 TICK_S = 1.0
 REAP_GRACE_S = 30.0
@@ -43,10 +43,11 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
     wake_ups = WakeUps(control)
     spot_watch, cap_watch = SpotWatch(control), CapWatch(control)
 
+    reapers = [SiteReaper(control.settings.site_dir(site.name), site) for site in control.sites]
+
     def reap_local_sites() -> list[object]:
-        directories = [control.settings.site_dir(site.name) for site in control.sites]
         now_at = control.clock.now()
-        return [ended for path in directories for ended in reap(path, now_at, REAP_GRACE_S, dry_run=False)]
+        return [found for reaper in reapers for found in (*reaper.reap(now_at, REAP_GRACE_S), *reaper.problems)]
 
     def tidy() -> list[object]:
         now_at = control.clock.now()

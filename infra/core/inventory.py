@@ -41,6 +41,46 @@ class Cluster(StrEnum):
     """A standing Dask cluster; a run gets some of its workers."""
     LOCAL = "local"
     """The built-in cloud whose virtual machines are processes on this machine (always simulated)."""
+    EC2 = "ec2"
+    """Machines of AWS EC2, started for each lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ec2Settings:
+    """Where and how a pool's EC2 machines are started. They have private addresses only, and encrypted volumes.
+
+    Attributes:
+        image: Machine image (AMI) that has Docker and, for GPUs, NVIDIA's driver and container toolkit.
+        subnets: One for each availability zone that may be used; a cluster lies in one, and the next is tried when a
+            zone has no capacity.
+        security_groups: Firewalls of every machine: members reach each other, the site's worker reaches port 8786.
+        docker_image: Container with this software, in the version that the site's worker has.
+        scheduler_instance_type: Kind of machine of the Dask scheduler, always on demand.
+        instance_profile: Name or ARN of the IAM instance profile of the machines, or ``None`` for no rights at all.
+        volume_gb: Size of the root volume.
+    """
+
+    region: str
+    image: str
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...]
+    docker_image: str
+    scheduler_instance_type: str = "t3.small"
+    instance_profile: str | None = None
+    volume_gb: int = 40
+
+    def __post_init__(self) -> None:
+        where = f"ec2 in {self.region}"
+        if not self.security_groups:
+            raise InputError(
+                "NO_SECURITY_GROUP",
+                "without a security group dask-cloudprovider makes one that opens ports 8786 and 8787 to the internet",
+                f"{where}: security_groups",
+                "name a group whose members reach each other, and whose port 8786 the site's worker reaches",
+            )
+        if not self.subnets:
+            raise InputError("NO_SUBNET", "no subnet", f"{where}: subnets", "name one for each availability zone")
+        require_number(self.volume_gb, f"{where}: volume_gb", exclusive=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +96,7 @@ class Offer:
         price: Price of one device for one hour, or ``None`` when it is not known: then nothing is placed here.
         boot_s: Expected time from the request to a usable machine.
         interruptions_per_hour: Expected reclaims of one device, 0 unless it is spot.
+        instance_type: Kind of machine with one such device, where a cloud's machines are started.
     """
 
     name: str
@@ -67,6 +108,7 @@ class Offer:
     price: Price | None
     boot_s: float = 0.0
     interruptions_per_hour: float = 0.0
+    instance_type: str | None = None
 
     def __post_init__(self) -> None:
         where = f"offer {self.name}"
@@ -86,11 +128,42 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A Prefect work pool at a site, with the offers that it sells."""
+    """A Prefect work pool at a site, with the offers that it sells.
+
+    Attributes:
+        ec2: How machines are started, for a pool of :attr:`Cluster.EC2` and no other.
+    """
 
     name: str
     cluster: Cluster
     offers: tuple[Offer, ...]
+    ec2: Ec2Settings | None = None
+
+    def __post_init__(self) -> None:
+        where = f"pool {self.name}"
+        if (self.ec2 is None) == (self.cluster is Cluster.EC2):
+            missing = self.ec2 is None
+            raise InputError(
+                "CONTRADICTORY_POOL",
+                "an ec2 pool without its settings" if missing else f"settings of ec2 in a pool that is {self.cluster}",
+                f"{where}: ec2",
+                "add region, image, subnets, security_groups and docker_image" if missing else "remove them",
+            )
+        for offer in self.offers:
+            if (offer.instance_type is None) == (self.cluster is Cluster.EC2):
+                raise InputError(
+                    "CONTRADICTORY_POOL",
+                    f"an offer of a pool that is {self.cluster} with instance_type {offer.instance_type}",
+                    f"{where}: offer {offer.name}: instance_type",
+                    "name the instance type, such as g5.xlarge" if offer.instance_type is None else "remove it",
+                )
+            if self.cluster is Cluster.EC2 and offer.purchase is Purchase.OWNED:
+                raise InputError(
+                    "CONTRADICTORY_OFFER",
+                    "machines of a cloud are not owned",
+                    f"{where}: offer {offer.name}: purchase",
+                    "use on_demand or spot",
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,9 @@ def _input_error(model: type[BaseModel], problem: Any, where: str) -> InputError
         return unknown("UNKNOWN_VALUE", "known value", value, options, place)
     if kind.startswith(("float", "int", "greater", "less", "finite")):
         return InputError("BAD_NUMBER", f"{short(value)}: {problem['msg']}", place, "give a finite number in its range")
+    if kind == "string_pattern_mismatch" and not problem["ctx"]["pattern"].startswith("^[A-Za-z0-9]"):
+        remedy = f"it must match {problem['ctx']['pattern']}"
+        return InputError("BAD_VALUE", f"{short(value)} has another form", place, remedy)
     if kind == "string_pattern_mismatch":
         remedy = "use letters, digits, dot, hyphen and underscore, beginning with a letter or digit"
         return InputError("BAD_NAME", f"{short(value)} is not a name", place, remedy)

@@ -38,6 +38,8 @@ _INHERITED = (
 )
 _INHERITED_PREFIXES = ("LC_", "OMP_", "MKL_")
 _STORE_PREFIXES = ("AWS_", "FSSPEC_")
+_CLOUD_PREFIX = "HEADRACE_CLOUD_"
+"""Of the account in which machines are started: for who starts and who reaps, never for a process that runs flows."""
 _CLUSTER_PRELOAD = ("pandas", "pyarrow.parquet", "torch")
 _TUNING = (
     FAULTS,
@@ -103,6 +105,7 @@ def component_table(
     base = {key: value for key, value in inherited.items() if key in _INHERITED or key.startswith(_INHERITED_PREFIXES)}
     tuning = {key: inherited[key] for key in _TUNING if key in inherited}
     store = {key: value for key, value in inherited.items() if key.startswith(_STORE_PREFIXES)}
+    cloud = {key: value for key, value in inherited.items() if key.startswith(_CLOUD_PREFIX)}
     control = {**base, **tuning, **store, **settings.environment(), **prefect_environment(settings.prefect_dir, port)}
     components = [
         _server(settings, base, port, inherited.get("HEADRACE_PREFECT_DATABASE_URL")),
@@ -119,7 +122,7 @@ def component_table(
             name="controller",
             title="controller (arrivals, waiting runs, settlement, reaper)",
             command=_launch(settings, "infra.controller.main", after=("server", POOLS_MADE)),
-            environment=control,
+            environment={**control, **cloud},
             probe=FileAppears(ready_file(settings, "controller")),
             lifecycle=Lifecycle(needs=("server", POOLS_MADE), eager=True),
         ),
@@ -127,7 +130,7 @@ def component_table(
     for site in sites:
         site_settings = settings.site_settings(site.name)
         client = prefect_environment(site_settings.directory / "prefect", port)
-        environment = {**base, **tuning, **store, **site_settings.environment(), **client}
+        environment = {**base, **tuning, **store, **cloud, **site_settings.environment(), **client}
         if any(pool.cluster is Cluster.ATTACHED for pool in site.pools):
             name = f"cluster-{site.name}"
             components.append(

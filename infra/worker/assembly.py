@@ -55,6 +55,10 @@ def providers_of(settings: SiteSettings) -> Callable[[Pool], ClusterProvider]:
             from infra.adapters.clusters_attached import AttachedCluster
 
             return AttachedCluster(settings.directory)
+        if kind is Cluster.EC2:
+            from infra.adapters.clusters_ec2 import Ec2Cloud
+
+            return Ec2Cloud(settings.directory, warm=True)
         from infra.adapters.clusters_local import LocalCloud
 
         return LocalCloud(settings.directory, preload=("pandas", "torch"), warm=True)

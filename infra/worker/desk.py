@@ -25,10 +25,14 @@ from infra.core.trust import PermitClaims, check_permit
 from infra.faults import Point
 from infra.ports import Clock, ClusterAddress, ClusterProvider, Lease, ObjectStore, PermitVerifier
 from infra.worker.context import SiteContext, SiteOutcome, read_outcome
+from infra.worker.reaper import SiteReaper
 from infra.worker.site_state import AttemptNote, SiteState, with_process
 
 LEASE_MARGIN_S = 20.0
 """How much longer a cluster may live than its money lasts: the time to stop it in order, not to compute."""
+
+REAP_GRACE_S = 30.0
+"""How long after its hard end a lease may still be ending by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class SiteDesk:
         self._verifier, self._key, self._store, self.clock = verifier, key, store, clock
         self._providers, self._store_url = providers, store_url
         self._store_credentials = dict(store_credentials or {})
+        self._reaper = SiteReaper(state.directory, site)
 
     def admit(self, flow_run_id: str, parameters: Mapping[str, Any]) -> Admission:
         """Check everything, and use the permit up. Nothing else is started or written for a refused run.
@@ -254,6 +259,11 @@ class SiteDesk:
         except Exception:
             # A store that does not answer has not been given the report after the outbox lost it, either.
             return False
+
+    def reap(self) -> list[HeadraceError]:
+        """End what outlived its lease at this site; what kept the round from seeing everything."""
+        self._reaper.reap(self.clock.now(), REAP_GRACE_S)
+        return self._reaper.problems
 
     def _close(self, note: AttemptNote, outcome: ReportOutcome, exit_code: int | None, message: str) -> SiteReport:
         report = self._post(note, ReportKind.CLOSED, outcome, exit_code, message)

@@ -1,73 +1,95 @@
 """Ends what outlived its lease (invariant I4): the last of several guards, and the only one that looks from outside.
 
-Machines end themselves at their lease's end and within seconds when their holder is gone, so in ordinary life there is
-nothing to reap. The reaper reads the same files that were written before anything was started, trusts no process
-number without its start time, and can be run by anybody at any time, also twice at once.
+Machines end themselves at their lease's end and when their holder is gone, so in ordinary life there is nothing to
+reap. The reaper asks each cluster provider of a site to compare what exists with the leases, which were written before
+anything was started; it can be run by anybody at any time, also twice at once.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
 
-from infra.adapters.clusters_attached import claims, drop_claims
-from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, read_json
+from infra.adapters.local_cloud.records import LeaseDirectory, read_json
+from infra.core.errors import HeadraceError
+from infra.core.inventory import Site
+from infra.ports import ClusterProvider, Reaped, ReapReason
+
+__all__ = ["ReapReason", "Reaped", "SiteReaper", "forget_closed", "reap"]
 
 KEEP_CLOSED_S = 14 * 86_400.0
 
 
-class ReapReason(StrEnum):
-    LEASE_ENDED = "lease_ended"
-    """Its hard end plus the grace period is over."""
-    ORPHANED = "orphaned"
-    """The process that opened the lease is gone, so nobody can use, meter or close it."""
-    NO_LEASE = "no_lease"
-    """A claim of a lease that is closed or was never written down."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reaped:
-    """What was ended, or would be in a dry run.
-
-    Attributes:
-        processes: Those that were still alive.
-        workers: Workers of a standing cluster that were freed.
-        overdue_s: How long the lease's hard end was over; negative before it.
-    """
-
-    lease_id: str
-    reason: ReapReason
-    processes: tuple[ProcessIdentity, ...]
-    workers: tuple[str, ...]
-    overdue_s: float
-
-
-def reap(state_dir: Path, now_at: float, grace_s: float = 10.0, dry_run: bool = False) -> list[Reaped]:
-    """End every cluster and claim of a site whose lease has ended or whose holder is gone.
+class SiteReaper:
+    """Looks after one site, with all the providers that it has or once had.
 
     Args:
         state_dir: The site's state directory; one that does not exist has nothing to reap.
-        now_at: Seconds since the epoch.
-        grace_s: How long after its hard end a lease may still be ending by itself.
-        dry_run: Only tell what would be done.
+        site: Its file, for clouds in which nothing is written down yet.
+        environ: Where credentials of clouds are found.
+
+    Attributes:
+        problems: What kept the last round from seeing everything: clouds that did not answer.
     """
-    reaped = []
-    for directory in LeaseDirectory.all(state_dir):
-        lease = directory.lease()
-        if directory.closed or lease is None:
-            continue
-        reason = _reason(directory, lease.ends_at, now_at, grace_s)
-        if reason is None:
-            continue
-        held = tuple(worker for worker, claim in claims(state_dir).items() if claim["lease"] == lease.id)
-        processes = tuple(directory.running())
-        if not dry_run:
-            processes = tuple(dict.fromkeys([*processes, *directory.end(reason.value, now_at)]))
-            drop_claims(state_dir, lease.id)
-        reaped.append(Reaped(lease.id, reason, processes, held, now_at - lease.ends_at))
-    return reaped + _stray_claims(state_dir, now_at, dry_run)
+
+    def __init__(self, state_dir: Path, site: Site | None = None, environ: Mapping[str, str] = os.environ) -> None:
+        self._state_dir, self._site, self._environ = Path(state_dir), site, environ
+        self._made: dict[str, ClusterProvider] = {}
+        self.problems: list[HeadraceError] = []
+
+    def reap(self, now_at: float, grace_s: float = 10.0, dry_run: bool = False) -> list[Reaped]:
+        """End every cluster and claim of the site whose lease has ended or whose holder is gone.
+
+        Args:
+            now_at: Seconds since the epoch.
+            grace_s: How long after its hard end a lease may still be ending by itself.
+            dry_run: Only tell what would be done.
+        """
+        self.problems = []
+        reaped: list[Reaped] = []
+        if not self._state_dir.exists():
+            return reaped
+        for kind in self._kinds():
+            try:
+                reaped += self._provider(kind).reap(now_at, grace_s, dry_run)
+            except HeadraceError as problem:
+                self.problems.append(problem)
+        return reaped
+
+    def _kinds(self) -> list[str]:
+        pools = self._site.pools if self._site is not None else ()
+        written = {found.document().get("provider") for found in LeaseDirectory.all(self._state_dir)}
+        cloud = "ec2" in written or any(pool.ec2 is not None for pool in pools)
+        return ["local", "attached", *(["ec2"] if cloud else [])]
+
+    def _provider(self, kind: str) -> ClusterProvider:
+        if kind not in self._made:
+            self._made[kind] = self._make(kind)
+        return self._made[kind]
+
+    def _make(self, kind: str) -> ClusterProvider:
+        if kind == "local":
+            from infra.adapters.clusters_local import LocalCloud
+
+            return LocalCloud(self._state_dir)
+        if kind == "attached":
+            from infra.adapters.clusters_attached import AttachedCluster
+
+            return AttachedCluster(self._state_dir)
+        from infra.adapters.clusters_ec2 import Ec2Cloud
+
+        cloud = Ec2Cloud(self._state_dir, environ=self._environ)
+        for pool in self._site.pools if self._site is not None else ():
+            if pool.ec2 is not None:
+                cloud.add_region(pool.ec2.region)
+        return cloud
+
+
+def reap(state_dir: Path, now_at: float, grace_s: float = 10.0, dry_run: bool = False) -> list[Reaped]:
+    """One round of a :class:`SiteReaper`."""
+    return SiteReaper(state_dir).reap(now_at, grace_s, dry_run)
 
 
 def forget_closed(state_dir: Path, now_at: float, keep_s: float = KEEP_CLOSED_S) -> list[str]:
@@ -79,22 +101,3 @@ def forget_closed(state_dir: Path, now_at: float, keep_s: float = KEEP_CLOSED_S)
             shutil.rmtree(directory.path, ignore_errors=True)
             forgotten.append(lease.id)
     return forgotten
-
-
-def _reason(directory: LeaseDirectory, ends_at: float, now_at: float, grace_s: float) -> ReapReason | None:
-    if now_at > ends_at + grace_s:
-        return ReapReason.LEASE_ENDED
-    opener = directory.opener()
-    return ReapReason.ORPHANED if opener is None or not opener.alive() else None
-
-
-def _stray_claims(state_dir: Path, now_at: float, dry_run: bool) -> list[Reaped]:
-    alive = {lease.id for found in LeaseDirectory.all(state_dir) if not found.closed and (lease := found.lease())}
-    stray: dict[str, list[str]] = {}
-    for worker, claim in claims(state_dir).items():
-        if claim["lease"] not in alive:
-            stray.setdefault(claim["lease"], []).append(worker)
-    if not dry_run:
-        for lease_id in stray:
-            drop_claims(state_dir, lease_id)
-    return [Reaped(lease_id, ReapReason.NO_LEASE, (), tuple(workers), 0.0) for lease_id, workers in stray.items()]

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _WATCH_S = 1.0
 _OUTBOX_S = 5.0
+_REAP_EVERY_S = 15.0
 _STATE_RETRY_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 60, 60)
 
 
@@ -128,6 +129,7 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
         self._background.start_soon(self._watch)
         if self.desk is not None:
             self._background.start_soon(self._deliver)
+            self._background.start_soon(self._reap)
 
     async def teardown(self, *exc_info: Any) -> None:
         """Stop what still runs, in order, then everything else."""
@@ -201,6 +203,16 @@ class HeadraceWorker(BaseWorker[HeadraceConfiguration, HeadraceVariables, Headra
             await anyio.sleep(_OUTBOX_S)
             if self.desk is not None and await anyio.to_thread.run_sync(self.desk.deliver):
                 self._logger.warning("The object store takes no reports; they wait in the site's outbox")
+
+    async def _reap(self) -> None:
+        """The site's own rounds: only it may have the credentials of its cloud."""
+        while True:
+            await anyio.sleep(_REAP_EVERY_S)
+            try:
+                for problem in await anyio.to_thread.run_sync(self.desk.reap):
+                    self._logger.warning("%s", problem)
+            except Exception:  # the next round may see what this one did not; the worker goes on either way
+                self._logger.exception("The reaper's round failed")
 
     async def _watch(self) -> None:
         """See what the server thinks of the runs in hand, every second and whenever it says that one is to stop."""

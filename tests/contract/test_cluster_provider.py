@@ -1,11 +1,11 @@
-"""What every cluster provider promises, on the fake, on a standing cluster and on the simulated cloud."""
+"""What every cluster provider promises, on the fake, on a standing cluster, on the simulated cloud and on EC2."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from infra.adapters.clusters_attached import AttachedCluster
 from infra.adapters.clusters_local import LocalCloud
 from infra.adapters.clusters_memory import MemoryClusters
 from infra.core.errors import ConflictError, InputError, UnavailableError
+from infra.core.inventory import Offer, Site
+from tests.clouds.ec2 import Ec2Emulator
 from tests.integration.clusters_support import (
     client,
     lease,
@@ -24,6 +26,7 @@ from tests.integration.clusters_support import (
     site,
     until,
 )
+from tests.integration.ec2_support import ON_EC2, ec2_offer, ec2_provider, ec2_site
 
 
 @dataclass
@@ -33,13 +36,16 @@ class Provided:
     name: str
     provider: Any
     state_dir: Path
+    offer: Offer = field(default_factory=offer)
+    site: Site = field(default_factory=site)
+    cloud: Ec2Emulator | None = None
 
     @property
     def real(self) -> bool:
         return self.name != "memory"
 
     def open(self, *arguments: Any, **changes: Any):
-        return self.provider.open(lease(*arguments, **changes), offer(), site())
+        return self.provider.open(lease(*arguments, **changes), self.offer, self.site)
 
     def make_start_fail(self) -> int:
         """Arrange that the next start fails; returns the number of devices to ask for."""
@@ -47,6 +53,8 @@ class Provided:
             self.provider.failures = 1
         if self.name == "local":
             self.provider._start_timeout_s = 0.0
+        if self.cloud is not None:
+            self.cloud.faults.no_capacity = [["*", "*"]]
         return 9 if self.name == "attached" else 1
 
 
@@ -57,8 +65,19 @@ def standing_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield state_dir
 
 
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Ec2Emulator]:
+    with Ec2Emulator() as running:
+        yield running
+
+
 @pytest.fixture(
-    params=["memory", pytest.param("attached", marks=pytest.mark.slow), pytest.param("local", marks=pytest.mark.slow)]
+    params=[
+        "memory",
+        pytest.param("attached", marks=pytest.mark.slow),
+        pytest.param("local", marks=pytest.mark.slow),
+        pytest.param("ec2", marks=ON_EC2),
+    ]
 )
 def provided(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provided]:
     if request.param == "memory":
@@ -69,6 +88,11 @@ def provided(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provide
         provider = AttachedCluster(state_dir, start_timeout_s=10.0)
         yield Provided("attached", provider, state_dir)
         provider.shutdown()
+        return
+    if request.param == "ec2":
+        cloud = request.getfixturevalue("cloud")
+        with ec2_provider(cloud, tmp_path) as provider:
+            yield Provided("ec2", provider, tmp_path, ec2_offer(), ec2_site(cloud), cloud)
         return
     provider = LocalCloud(tmp_path)
     yield Provided("local", provider, tmp_path)
@@ -153,7 +177,7 @@ def test_a_lease_that_has_ended_is_not_opened(provided: Provided) -> None:
 
 
 def test_an_ended_lease_disappears_by_itself(provided: Provided) -> None:
-    provided.open("short", life_s={"memory": 0.1, "attached": 2.0, "local": 10.0}[provided.name])
+    provided.open("short", life_s={"memory": 0.1, "attached": 2.0, "local": 10.0, "ec2": 12.0}[provided.name])
     until(lambda: provided.provider.leases() == ())
     if provided.name == "local":
         until(lambda: not processes_of(provided.state_dir, provided.provider))
@@ -171,3 +195,18 @@ def test_usage_counts_machine_seconds_while_open_and_no_longer(provided: Provide
     assert 0 <= open_usage["machine_s"] <= usage["machine_s"] <= 2 * (closed_at - before_at)
     assert 0 <= usage["boot_s"] <= ready_at - before_at
     assert provided.provider.usage("metered") == usage
+
+
+def test_reaping_leaves_a_lease_that_is_in_use_and_ends_it_after_its_time(provided: Provided) -> None:
+    at = time.time()
+    provided.open("reaped", at=at)
+    assert provided.provider.reap(at + 1, 5.0, dry_run=False) == []
+    if not provided.real:
+        return
+    [would] = provided.provider.reap(at + 66, 5.0, dry_run=True)
+    assert (would.lease_id, would.reason, provided.provider.leases()) == ("reaped", "lease_ended", ("reaped",))
+    [did] = provided.provider.reap(at + 66, 5.0, dry_run=False)
+    assert did.lease_id == "reaped"
+    assert did.processes or did.workers or did.machines
+    assert provided.provider.leases() == ()
+    assert provided.provider.reap(at + 66, 5.0, dry_run=False) == []

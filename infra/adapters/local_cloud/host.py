@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,12 +78,20 @@ class Host:
     Args:
         preload: Modules that it imports besides Dask.
         log: File that its error output is appended to.
+        keeper: Module whose ``keep`` a forked process runs; it must leave one thread and no event loop behind.
     """
 
-    def __init__(self, preload: tuple[str, ...], environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        preload: tuple[str, ...],
+        environment: dict[str, str],
+        log: Path,
+        keeper: str = "infra.adapters.local_cloud.keeper",
+    ) -> None:
         self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
         command = [sys.executable, "-m", "infra.adapters.local_cloud.host", "--control", str(theirs.fileno())]
+        command += ["--keeper", keeper]
         for module in preload:
             command += ["--preload", module]
         with open(log, "ab") as written, theirs:
@@ -136,10 +145,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve one provider until it is gone."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--control", required=True, type=int, help="descriptor of the socket to the provider")
+    parser.add_argument("--keeper", required=True, help="module that holds a lease's cluster")
     parser.add_argument("--preload", action="append", default=[], help="a module to import before forking")
     options = parser.parse_args(arguments)
     control = socket.socket(fileno=options.control)
-    for module in ("infra.adapters.local_cloud.keeper", *options.preload):
+    keeper = importlib.import_module(options.keeper)
+    for module in options.preload:
         importlib.import_module(module)
     from infra.adapters.local_cloud.nursery import name_process
 
@@ -158,15 +169,15 @@ def main(arguments: list[str] | None = None) -> int:
         if not message:
             return 0
         if os.fork() == 0:
-            _become_keeper(control, Path(json.loads(message)), *descriptors)
+            _become_keeper(keeper.keep, control, Path(json.loads(message)), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         control.sendall(ACKNOWLEDGED)
 
 
-def _become_keeper(control: socket.socket, directory: Path, lifeline: int, answers: int) -> NoReturn:
-    from infra.adapters.local_cloud.keeper import keep
-
+def _become_keeper(
+    keep: Callable[[Path, int], None], control: socket.socket, directory: Path, lifeline: int, answers: int
+) -> NoReturn:
     status = 1
     try:
         control.close()

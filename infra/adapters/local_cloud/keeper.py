@@ -9,18 +9,14 @@ machines' lifelines do.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
 import ssl
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from distributed.security import Security
 
 from infra.adapters.certificates import ClusterIdentity
+from infra.adapters.cloud.holding import hold, log_to
 from infra.adapters.local_cloud.cluster import CloudOrder, LocalVMCluster
 from infra.adapters.local_cloud.nursery import NurseryClient, name_process, start_nursery_process
 from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, write_json
@@ -42,38 +38,37 @@ def keep(path: Path, answers: int) -> None:
     try:
         name_process("headrace-keeper")
         write_json(path / "keeper.json", ProcessIdentity.of().as_dict() | {"nursery": nursery.as_dict()})
-        _log_to(path / "keeper.log")
-        asyncio.run(_keep(directory, client, answers))
+        log_to(path / "keeper.log")
+        asyncio.run(hold(_Kept(directory, client), answers, CLOSE_TIMEOUT_S))
     finally:
         client.close()
 
 
-async def _keep(directory: LeaseDirectory, nursery: NurseryClient, answers: int) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_reader(0, stop.set)
-    order = _order(directory)
-    loop.call_later(max(0.0, order.lease.ends_at - time.time()), stop.set)
-    identity = ClusterIdentity.load(order.lease.id, directory.tls)
-    security = Security(**identity.security_arguments(), tls_min_version=ssl.TLSVersion.TLSv1_3)
-    cluster = LocalVMCluster(order, nursery, security)
-    starting, stopped = asyncio.ensure_future(_start(cluster)), asyncio.ensure_future(stop.wait())
-    left_s = max(0.0, order.start_deadline_at - time.time())
-    await asyncio.wait([starting, stopped], timeout=left_s + 1.0, return_when=asyncio.FIRST_COMPLETED)
-    if starting.done() and starting.exception() is None:
-        _answer(answers, {"scheduler": cluster.scheduler.address, "workers": cluster.worker_names()})
-        await stopped
-        with suppress(Exception):  # what cannot be closed in order is ended below, by the end of the nursery
-            await asyncio.wait_for(cluster.close(), CLOSE_TIMEOUT_S)
-        return
-    problem = str(starting.exception()) if starting.done() else "it was stopped or not up in time"
-    starting.cancel()
-    _answer(answers, {"problem": problem})
+class _Kept:
+    """The simulated cloud's part of :class:`infra.adapters.cloud.holding.KeptCluster`."""
 
+    doing = "starting machines"
 
-async def _start(cluster: LocalVMCluster) -> None:
-    await cluster
+    def __init__(self, directory: LeaseDirectory, nursery: NurseryClient) -> None:
+        self._order, self._nursery = _order(directory), nursery
+        self.ends_at, self.start_deadline_at = self._order.lease.ends_at, self._order.start_deadline_at
+        self._cluster: LocalVMCluster | None = None
+
+    async def start(self) -> dict[str, Any]:
+        identity = ClusterIdentity.load(self._order.lease.id, self._order.directory.tls)
+        security = Security(**identity.security_arguments(), tls_min_version=ssl.TLSVersion.TLSv1_3)
+        cluster = LocalVMCluster(self._order, self._nursery, security)
+        await cluster
+        self._cluster = cluster
+        return {"scheduler": cluster.scheduler.address, "workers": cluster.worker_names()}
+
+    async def watch(self) -> None:
+        """Machines write down their own lives here."""
+
+    async def close(self) -> None:
+        # What was started only in part, or cannot be closed in order, ends with the nursery.
+        if self._cluster is not None:
+            await self._cluster.close()
 
 
 def _order(directory: LeaseDirectory) -> CloudOrder:
@@ -90,15 +85,3 @@ def _order(directory: LeaseDirectory) -> CloudOrder:
         idle_timeout_s=order["idle_timeout_s"],
         reclaim_after_s=tuple(order["reclaim_after_s"]),
     )
-
-
-def _answer(descriptor: int, answer: dict[str, Any]) -> None:
-    with suppress(OSError):  # nobody is left to listen: standard input ends as well, and with it this process
-        os.write(descriptor, json.dumps(answer).encode() + b"\n")
-
-
-def _log_to(path: Path) -> None:
-    written = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(written, 1)
-    os.dup2(written, 2)
-    os.close(written)

@@ -1,0 +1,105 @@
+"""The process that holds one lease's EC2 cluster, forked by the host that has imported all this already.
+
+Machines do not end with it: when it is killed they live on until the lease is closed, their scheduler was idle for
+long, their own hard end, or the reaper. When the process that opened the lease is killed, it ends them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from aiobotocore.session import get_session
+
+from infra.adapters.certificates import ClusterIdentity, forget_machine_keys
+from infra.adapters.cloud.ec2_cluster import Ec2Order, LeaseCluster, NoCapacity
+from infra.adapters.cloud.ec2_fleet import CloudMachine
+from infra.adapters.cloud.ec2_records import note_ends, write_machine
+from infra.adapters.cloud.holding import hold, log_to
+from infra.adapters.local_cloud.nursery import name_process
+from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, write_json
+from infra.core.inventory import Ec2Settings
+
+CLOSE_TIMEOUT_S = 20.0
+LOOK_EVERY_S = 15.0
+"""How often it is written down which machines have ended. The cloud forgets them after about an hour."""
+
+for _name in ("service-2", "endpoint-rule-set-1"):
+    # Read once, before keepers are forked: a client is made for each call, and this is most of what one costs.
+    get_session().get_component("data_loader").load_service_model("ec2", _name)
+
+
+def keep(path: Path, answers: int) -> None:
+    """Hold the cluster of the lease whose files lie in ``path``; returns when it is ended.
+
+    Args:
+        answers: Descriptor that the one line of answer is written to.
+    """
+    directory = LeaseDirectory(path)
+    name_process("headrace-keeper")
+    write_json(path / "keeper.json", ProcessIdentity.of().as_dict())
+    log_to(path / "keeper.log")
+    asyncio.run(hold(_Kept(directory), answers, CLOSE_TIMEOUT_S))
+
+
+class _Kept:
+    """EC2's part of :class:`infra.adapters.cloud.holding.KeptCluster`."""
+
+    def __init__(self, directory: LeaseDirectory) -> None:
+        document, lease = directory.document(), directory.lease()
+        if lease is None:
+            raise ValueError(f"{directory.path} holds no lease")
+        told = document["order"]
+        settings = {name: tuple(item) if isinstance(item, list) else item for name, item in told["settings"].items()}
+        self._directory = directory
+        self._order = Ec2Order(
+            lease=lease,
+            settings=Ec2Settings(**settings),
+            owner=told["owner"],
+            instance_type=told["instance_type"],
+            spot=told["spot"],
+            idle_timeout_s=told["idle_timeout_s"],
+            machine_ends_at=told["machine_ends_at"],
+            serve_timeout_s=told["serve_timeout_s"],
+            identity=ClusterIdentity(lease.id, directory.tls),
+        )
+        self.ends_at, self.start_deadline_at = lease.ends_at, told["start_deadline_at"]
+        self._cluster: LeaseCluster | None = None
+
+    @property
+    def doing(self) -> str:
+        return self._cluster.doing if self._cluster is not None else "starting"
+
+    async def start(self) -> dict[str, Any]:
+        subnets = self._order.settings.subnets
+        for subnet in subnets:
+            try:
+                return await self._start_in(subnet)
+            except Exception as problem:
+                # A cluster lies in one zone. What was made in a zone that cannot give all of it is ended first.
+                if subnet == subnets[-1] or "NO_CAPACITY" not in str(problem):
+                    raise
+                await self.close()
+        raise NoCapacity("NO_CAPACITY: no subnet")
+
+    async def _start_in(self, subnet: str) -> dict[str, Any]:
+        self._cluster = cluster = LeaseCluster(self._order, subnet, self._write)
+        await cluster
+        workers = await cluster.wait_for_all_workers()
+        forget_machine_keys(self._directory.tls)  # each is on its machine; here they are of no more use
+        return {"scheduler": cluster.scheduler.address, "workers": workers, "subnet": subnet}
+
+    async def watch(self) -> None:
+        while self._cluster is not None:
+            await asyncio.sleep(LOOK_EVERY_S)
+            with suppress(Exception):  # the cloud's API may be away for a while
+                note_ends(self._directory, await self._cluster.machines())
+
+    async def close(self) -> None:
+        if self._cluster is not None:
+            await self._cluster.end_machines()
+
+    def _write(self, machine: CloudMachine, role: str) -> None:
+        write_machine(self._directory, machine, role)

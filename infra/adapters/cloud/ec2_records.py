@@ -1,0 +1,38 @@
+"""Records of a lease's EC2 machines, in the form of all machines' records (see ``local_cloud.records``).
+
+EC2 tells of starts and ends in whole seconds. Where this computer knows better, its clock counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from infra.adapters.cloud.ec2_fleet import ROLE, CloudMachine
+from infra.adapters.local_cloud.records import LeaseDirectory, read_json, write_json
+
+
+def write_machine(directory: LeaseDirectory, machine: CloudMachine, role: str) -> None:
+    """Write down that it exists."""
+    record = {
+        "name": machine.id,
+        "role": role,
+        "region": machine.region,
+        "tags": machine.tags,
+        "started_at": max(machine.launched_at, directory.document().get("requested_at", 0.0)),
+        "ended_at": None,
+        "why": None,
+    }
+    write_json(directory.path / f"vm-{machine.id}.json", record)
+
+
+def note_ends(directory: LeaseDirectory, machines: Iterable[CloudMachine]) -> None:
+    """Write down the ends that the cloud tells of, and machines that nobody wrote down."""
+    for machine in machines:
+        path = directory.path / f"vm-{machine.id}.json"
+        if read_json(path) is None:
+            write_machine(directory, machine, machine.tags.get(ROLE, "worker"))
+        record = read_json(path) or {}
+        if not machine.alive and record.get("ended_at") is None:
+            ended_at = min(time.time(), machine.ended_at + 1.0)
+            write_json(path, record | {"ended_at": max(record["started_at"], ended_at), "why": machine.why})
