@@ -21,6 +21,16 @@ def remembered(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
         kept: tuple[tuple[tuple[Any, ...], R], ...] = ()
 
         @wraps(function)
+        def remembering_one(arg: Any) -> R:
+            nonlocal kept
+            for (part,), result in kept:
+                if part is arg:
+                    return result
+            result = function(arg)  # type: ignore[call-arg]
+            kept = (((arg,), result), *kept[: size - 1])
+            return result
+
+        @wraps(function)
         def remembering(*args: P.args, **kwargs: P.kwargs) -> R:
             nonlocal kept  # replaced as a whole, so that threads never see half of it
             for parts, result in kept:
@@ -33,6 +43,6 @@ def remembered(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
             kept = ((args, result), *kept[: size - 1])
             return result
 
-        return remembering
+        return remembering_one if function.__code__.co_argcount == 1 else remembering  # type: ignore[return-value]
 
     return decorate

@@ -111,4 +111,5 @@ def instant(text: str, where: str = "time") -> float:
 
 def period_of(at: float) -> str:
     """The budget period that an instant falls in: the calendar month in UTC, as ``2026-11``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m")
+    moment = datetime.fromtimestamp(at, UTC)  # strftime asks the locale, which takes several times as long
+    return f"{moment.year:04}-{moment.month:02}"

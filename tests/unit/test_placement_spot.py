@@ -185,7 +185,7 @@ def test_the_guards_arithmetic_is_the_policys() -> None:
     from infra.core.placement.spot_choice import _field
 
     for deadline_s in (1700.0, 2400.0, 3600.0):
-        field = _field(World.of(due(deadline_s), world()), None)
+        field = _field(World.of(due(deadline_s), world()), None, None)
         job = field.job
         assert job.total_h <= job.deadline_h
         left = ticks_left(job, 0.0)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import numpy as np
+
 from infra.core.placement.decision import CostParts
 from infra.core.placement.estimate import Durations
 from infra.core.pricing import Price
@@ -33,7 +37,10 @@ def run_cost(
     return cost, high
 
 
-def needed(high_micro: int, egress_micro: int) -> int:
+Money = TypeVar("Money", int, np.ndarray)
+
+
+def needed(high_micro: Money, egress_micro: Money) -> Money:
     """What a start needs of the budgets, from the price of its machines for the high estimate."""
     return -(-high_micro * (100 + CAP_MARGIN_PERCENT) // 100) + egress_micro
 

@@ -7,14 +7,13 @@ The order of the rows is (site, offer) by name: the last tie of the objective.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from infra.core.inventory import Offer, Pool, Purchase, Site
 from infra.core.placement.snapshot import OfferLoad
-from infra.core.placement.uncertainty import Spread
 from infra.core.recent import remembered
 
 Floats = np.ndarray
@@ -33,7 +32,9 @@ class Market:
         row_of: Row of an offer, by (site, offer).
         site: Index into ``sites``.
         sites: Sorted by name; ``site_row`` finds one by its name.
-        price_micro: Price of one device for one hour; meaningless where ``priced`` is false.
+        device: Index into ``device_names``, which are sorted.
+        usable_until_at: Until when the price may be used: minus infinity where it is not known.
+        price_micro: Price of one device for one hour; 0 where it is not known.
         least_factor: The smallest factor of the price's windows, at most 1; 1 without windows.
         windowed: Whether the price has windows.
         dearest_micro: The largest price, for a check that whole numbers stay exact.
@@ -47,13 +48,13 @@ class Market:
     bandwidth_mbps: Floats
     zone_rank: np.ndarray
     purchases: dict[Purchase, np.ndarray]
-    devices: dict[str, np.ndarray]
+    device: np.ndarray
+    device_names: tuple[str, ...]
     capacity: np.ndarray
     memory_gb: Floats
     relative_speed: Floats
-    priced: np.ndarray
+    usable_until_at: Floats
     price_micro: np.ndarray
-    price_valid_until_at: Floats
     least_factor: Floats
     windowed: np.ndarray
     boot_s: Floats
@@ -63,7 +64,7 @@ class Market:
     @property
     def sold(self) -> frozenset[str]:
         """Kinds of device that some site sells."""
-        return frozenset(self.devices)
+        return frozenset(self.device_names)
 
     def stays_exact(self, devices: int) -> bool:
         """Whether prices times devices, with every factor on top, fit a machine integer."""
@@ -88,7 +89,8 @@ def market_of(sites: tuple[Site, ...]) -> Market:
 
     prices = [offer.price for _, _, offer in rows]
     micro = [price.micro_per_hour if price else 0 for price in prices]
-    names = column(lambda offer: offer.device, object)
+    names = tuple(sorted({offer.device for _, _, offer in rows}))
+    name_index = {name: index for index, name in enumerate(names)}
     purchase = column(lambda offer: offer.purchase, object)
     site_index = np.array([site_row[site.name] for site, _, _ in rows], dtype=np.int64)
     return Market(
@@ -100,15 +102,13 @@ def market_of(sites: tuple[Site, ...]) -> Market:
         bandwidth_mbps=np.array([site.bandwidth_mbps for site in ordered]),
         zone_rank=np.array([site.trust_zone.rank for site in ordered], dtype=np.int64),
         purchases={kind: purchase == kind for kind in Purchase},
-        devices={name: names == name for name in sorted(set(names))},
+        device=column(lambda offer: name_index[offer.device], np.int64),
+        device_names=names,
         capacity=np.minimum(column(lambda offer: min(offer.capacity, _MAX_EXACT), np.int64), _MAX_EXACT),
         memory_gb=column(lambda offer: offer.memory_gb, np.float64),
         relative_speed=column(lambda offer: offer.relative_speed, np.float64),
-        priced=np.array([price is not None for price in prices], dtype=bool),
+        usable_until_at=column(_usable_until, np.float64),
         price_micro=np.array([min(value, _MAX_EXACT) for value in micro], dtype=np.int64),
-        price_valid_until_at=np.array(
-            [math.inf if price is None or price.valid_until_at is None else price.valid_until_at for price in prices]
-        ),
         least_factor=np.array(
             [min((window.factor for window in price.windows), default=1.0) if price else 1.0 for price in prices]
         ).clip(max=1.0),
@@ -119,76 +119,62 @@ def market_of(sites: tuple[Site, ...]) -> Market:
     )
 
 
+def _usable_until(offer: Offer) -> float:
+    if offer.price is None:
+        return -math.inf
+    return math.inf if offer.price.valid_until_at is None else offer.price.valid_until_at
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Use:
-    """What of the offers is in use, as columns.
+    """What of some of the market's offers is in use, and what was measured of them lately. Places are among those offers.
 
     Attributes:
-        free: Devices that are free now, per offer; below 0 when the capacity was lowered meanwhile.
-        boot_s: Boot time per offer, as measured lately where it was.
-        handover_s: Time per offer before machines are asked for, 0 where nobody has measured it.
-        boot_spreads, handover_spreads: Rows whose spread was measured, with it.
-        busy: Rows with releases; ``starts`` are their first positions in the two columns below.
-        at, free_after: For each release, by row and then instant: when it is, and how many devices are free after it.
+        measured: Places with a boot time, a spread of it or a hand-over that was measured, with the load that says so.
+        busy: Places with releases; ``starts`` are their first positions in the two columns below.
+        at, free_after: For each release, by place and then instant: when it is, and how many devices are free after it.
+        free: Devices of the busy ones that are free now; below 0 when the capacity was lowered meanwhile.
     """
 
-    free: np.ndarray
-    boot_s: Floats
-    handover_s: Floats
-    boot_spreads: tuple[tuple[int, Spread], ...]
-    handover_spreads: tuple[tuple[int, Spread], ...]
+    measured: tuple[tuple[int, OfferLoad], ...]
     busy: np.ndarray
+    free: np.ndarray
     starts: np.ndarray
     at: Floats
     free_after: np.ndarray
 
 
-@remembered(8)
-def use_of(market: Market, loads: tuple[OfferLoad, ...]) -> Use:
-    """What of the market these loads take; loads of offers that nobody sells count for nothing."""
-    free, boot_s = market.capacity.copy(), market.boot_s.copy()
-    offered = market.capacity.tolist()
-    handover_s = np.zeros(len(market.rows))
-    boot_spreads: list[tuple[int, Spread]] = []
-    handover_spreads: list[tuple[int, Spread]] = []
-    busy: list[int] = []
-    left_of_busy: list[int] = []
-    starts: list[int] = []
-    at: list[float] = []
-    free_after: list[int] = []
-    for load in loads:
-        row = market.row_of.get((load.site, load.offer))
-        if row is None:
-            continue
-        if load.boot_s is not None:
-            boot_s[row] = load.boot_s
-        if load.boot_spread is not None:
-            boot_spreads.append((row, load.boot_spread))
-        if load.handover_s:
-            handover_s[row] = load.handover_s
-            handover_spreads.append((row, load.handover_spread))
-        if not load.releases:
-            continue
-        back = [(release.at, release.devices) for release in load.releases]
-        if len(back) > 1:
-            back.sort()
-        left = offered[row] - sum([devices for _, devices in back])
-        busy.append(row)
-        left_of_busy.append(left)
-        starts.append(len(at))
-        for back_at, devices in back:
-            left += devices
-            at.append(back_at)
-            free_after.append(left)
-    free[busy] = left_of_busy
+def use_of(market: Market, rows: np.ndarray, loads: Mapping[tuple[str, str], OfferLoad]) -> Use:
+    """What these loads, by (site, offer), take of the offers in these rows."""
+    within = np.zeros(len(market.rows), dtype=bool)
+    within[rows] = True
+    wanted = within.tobytes()  # its items are had for less than an array's
+    found = [
+        (row, load)
+        for row, load in zip(map(market.row_of.get, loads), loads.values(), strict=True)
+        if row is not None and wanted[row]
+    ]
+    using = [(row, load.releases) for row, load in found if load.releases]
+    busy = rows.searchsorted(np.array([row for row, _ in using], dtype=np.int64))
+    counts = np.array([len(releases) for _, releases in using], dtype=np.int64)
+    at = np.array([release.at for _, releases in using for release in releases])
+    devices = np.array([release.devices for _, releases in using for release in releases], dtype=np.int64)
+    if at.size > busy.size:
+        order = np.lexsort((at, np.arange(busy.size).repeat(counts)))
+        at, devices = at[order], devices[order]
+    given_back, ends = devices.cumsum(), counts.cumsum()
+    starts = ends - counts
+    before = given_back[starts] - devices[starts]
+    free = market.capacity[rows[busy]] - (given_back[ends - 1] - before)
+    measured = [
+        (row, load) for row, load in found if load.boot_s is not None or load.boot_spread is not None or load.handover_s
+    ]
+    places = rows.searchsorted(np.array([row for row, _ in measured], dtype=np.int64)).tolist()
     return Use(
+        measured=tuple(zip(places, [load for _, load in measured], strict=True)),
+        busy=busy,
         free=free,
-        boot_s=boot_s,
-        handover_s=handover_s,
-        boot_spreads=tuple(boot_spreads),
-        handover_spreads=tuple(handover_spreads),
-        busy=np.array(busy, dtype=np.int64),
-        starts=np.array(starts, dtype=np.int64),
-        at=np.array(at),
-        free_after=np.array(free_after, dtype=np.int64),
+        starts=starts,
+        at=at,
+        free_after=given_back + (free - before).repeat(counts),
     )

@@ -166,12 +166,11 @@ def _planned(
     if not world.snapshot.policy.timed:
         return tuple(plans)
     moved = view.moved
-    return tuple(
-        replace(
-            plan, reasons=(*plan.reasons, *policy_reasons(world, site, offer, moved, plan.start_at, plan.needed_micro))
-        )
-        for plan in plans
-    )
+    held = []
+    for plan in plans:
+        forbidden = policy_reasons(world, site, offer, moved, plan.start_at, plan.needed_micro)
+        held.append(replace(plan, reasons=(*plan.reasons, *forbidden)) if forbidden else plan)
+    return tuple(held)
 
 
 def assess_at(world: World, where: tuple[str, str], start_at: float) -> Assessment | None:

@@ -7,7 +7,7 @@ inputs) at a time, when the search first asks, by the same functions that decide
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infra.core.errors import InputError
 from infra.core.inventory import Offer, Pool, Site, TrustZone
@@ -251,10 +251,15 @@ class Problem:
                 egress_micro += egress_of(size, self.sites[place])
                 transfer_s += transfer_of(size, self.sites[place], option.where)
         if transfer_s != option.view.transfer_s:
-            durations = durations_at(stage.world, option.where, option.offer, transfer_s)
+            if option.offer.interruptions_per_hour:
+                durations = durations_at(stage.world, option.where, option.offer, transfer_s)
+            else:  # what is never interrupted takes as much longer as the transfer does
+                durations = replace(option.durations, transfer_s=transfer_s)
         if durations is None:
             return None
         high_s = durations.at(stage.world.request.deadline_probability)
+        if high_s > LONGEST_RUN_S:
+            return None
         cost_micro = needed_micro = 0
         if not option.price.windows:
             cost_micro, needed_micro = run_total(

@@ -22,7 +22,7 @@ from infra.core.inventory import Purchase
 from infra.core.placement.decision import Candidate, ReasonCode
 from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S
 from infra.core.placement.optimise import candidate_at, wait_worth
-from infra.core.placement.shortlist import cheapest, choose
+from infra.core.placement.shortlist import Shortlist, cheapest, choose, shortlist
 from infra.core.placement.world import World
 from infra.core.spot.availability import Spell
 from infra.core.spot.guard import Choice, Job, Standing, ticks_left, ticks_needed
@@ -123,8 +123,9 @@ class _Field:
 
 def pick(world: World) -> tuple[Candidate | None, Ruling | None]:
     """The candidate that wins, by the policy where it enters and else by cost; ``None`` when nothing is feasible."""
-    chosen = choose(world)
-    ruling = rule(world) if chosen is not None else None
+    listed = shortlist(world)
+    chosen = choose(world, listed)
+    ruling = _rule(world, listed, None) if chosen is not None else None
     return (chosen if ruling is None else ruling.candidate), ruling
 
 
@@ -134,7 +135,11 @@ def rule(world: World, running: Standpoint | None = None) -> Ruling | None:
     Args:
         running: What the run's attempt is on, when there is one. Its devices must not count as in use.
     """
-    field = _field(world, running)
+    return _rule(world, None, running)
+
+
+def _rule(world: World, listed: Shortlist | None, running: Standpoint | None) -> Ruling | None:
+    field = _field(world, listed, running)
     if field is None:
         return None
     job = field.job
@@ -207,23 +212,24 @@ def _taken(
     return later, later.start_at, later.cost.egress_micro + wait_worth(world, tick_s)
 
 
-def _field(world: World, running: Standpoint | None) -> _Field | None:
+def _field(world: World, listed: Shortlist | None, running: Standpoint | None) -> _Field | None:
     """The candidates to compare, and the job; ``None`` when the policy does not enter."""
     request = world.request
     ways = {Purchase.SPOT, Purchase.ON_DEMAND} <= set(request.purchases)
     if not (request.checkpointed and request.deadline_at is not None and world.spot and ways):
         return None
     here = _running_candidate(world, running) if running is not None else None
-    on_demands = cheapest(world, Purchase.ON_DEMAND, 1)
+    listed = shortlist(world) if listed is None else listed
+    on_demands = cheapest(world, listed, Purchase.ON_DEMAND, 1)
     if here is not None and here.purchase is Purchase.ON_DEMAND:
         on_demands = [here]
     on_demand = next((each for each in on_demands if each.start_at == world.now_at), None)
-    spots = [each for each in cheapest(world, Purchase.SPOT, MOST_ZONES) if each.start_at == world.now_at]
+    spots = [each for each in cheapest(world, listed, Purchase.SPOT, MOST_ZONES) if each.start_at == world.now_at]
     if here is not None and here.purchase is Purchase.SPOT:
         spots = [here, *(each for each in spots if _where(each) != _where(here))]
     if on_demand is None or not spots or on_demand.cost.compute_micro <= 0:
         return None
-    owned = next(iter(cheapest(world, Purchase.OWNED, 1)), None)
+    owned = next(iter(cheapest(world, listed, Purchase.OWNED, 1)), None)
     compared = [on_demand, *spots, *([owned] if owned is not None else [])]
     if min(each.time.compute_s for each in compared) <= 0.0:
         return None

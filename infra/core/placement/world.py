@@ -165,6 +165,9 @@ def _rates(rates: tuple[Rate, ...]) -> _Index[tuple[WorkKind, str], Rate]:
 
 @remembered(8)
 def _loads(loads: tuple[OfferLoad, ...]) -> _Index[tuple[str, str], OfferLoad]:
+    by_key = {(load.site, load.offer): load for load in loads}
+    if len(by_key) == len(loads):  # as a rule; a call for each entry would take most of the time
+        return _Index(by_key, ())
     return _Index.of(loads, lambda load: (load.site, load.offer), lambda load: f"{load.site}/{load.offer}")
 
 
