@@ -314,3 +314,11 @@ def test_waiting_is_only_told_to_those_who_may():
     assert Fallback.WAIT in request().fallbacks
     decision = decide(request(fallbacks=(), purchases=(Purchase.OWNED,)), snapshot(loads=(busy(),)))
     assert decision.outcome is Outcome.INFEASIBLE
+
+
+def test_devices_that_are_overdue_do_not_hide_others_that_come_back_sooner() -> None:
+    overdue, soon = Release(NOW_AT - 5.0, 1), Release(NOW_AT + 30.0, 1)
+    loads = (OfferLoad("onprem", "owned", (overdue, soon)),)
+    decision = decide(request(deadline_at=NOW_AT + 30.0 + high_s(1000.0)), snapshot(sites=(ONPREM,), loads=loads))
+    assert decision.outcome is Outcome.WAIT
+    assert decision.wait_until_at == NOW_AT + 30.0

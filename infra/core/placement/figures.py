@@ -28,7 +28,6 @@ from infra.core.placement.estimate import (
     speed_up,
     spread_at,
 )
-from infra.core.placement.fitting import OVERDUE_GRACE_S
 from infra.core.placement.market import Floats, Market, Use, use_of
 from infra.core.placement.snapshot import Rate
 from infra.core.placement.uncertainty import place_of, ratios
@@ -60,7 +59,7 @@ def figures(world: World, market: Market) -> Figures:
     """Leave out what cannot be, and put figures on the rest."""
     may, moving_s, egress = _sites(world, market)
     rows = np.flatnonzero(_lasting(world, market, may))
-    use = use_of(market, rows, world.loads)
+    use = use_of(market, rows, world.loads, world.now_at)
     site = market.site.take(rows)
     with np.errstate(over="ignore", invalid="ignore"):  # what has no end is left out below
         parts = _parts(world, market, rows, use, moving_s.take(site))
@@ -291,7 +290,6 @@ def _starts(world: World, count: int, use: Use) -> Floats:
     devices, start_at = world.request.resources.devices, np.full(count, world.now_at)
     if use.busy.size:
         enough_at = np.minimum.reduceat(np.where(use.free_after >= devices, use.at, math.inf), use.starts)
-        enough_at = np.where(enough_at > world.now_at, enough_at, world.now_at + OVERDUE_GRACE_S)
         start_at[use.busy] = np.where(use.free >= devices, world.now_at, enough_at)
     return start_at
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infra.core.inventory import Offer, Pool, Purchase, Site
+from infra.core.placement.fitting import OVERDUE_GRACE_S
 from infra.core.placement.snapshot import OfferLoad
 from infra.core.recent import remembered
 
@@ -144,7 +145,7 @@ class Use:
     free_after: np.ndarray
 
 
-def use_of(market: Market, rows: np.ndarray, loads: Mapping[tuple[str, str], OfferLoad]) -> Use:
+def use_of(market: Market, rows: np.ndarray, loads: Mapping[tuple[str, str], OfferLoad], now_at: float) -> Use:
     """What these loads, by (site, offer), take of the offers in these rows."""
     within = np.zeros(len(market.rows), dtype=bool)
     within[rows] = True
@@ -159,6 +160,7 @@ def use_of(market: Market, rows: np.ndarray, loads: Mapping[tuple[str, str], Off
     counts = np.array([len(releases) for _, releases in using], dtype=np.int64)
     at = np.array([release.at for _, releases in using for release in releases])
     devices = np.array([release.devices for _, releases in using for release in releases], dtype=np.int64)
+    at = np.where(at > now_at, at, now_at + OVERDUE_GRACE_S)  # as in ``fitting.back_at``
     if at.size > busy.size:
         order = np.lexsort((at, np.arange(busy.size).repeat(counts)))
         at, devices = at[order], devices[order]
