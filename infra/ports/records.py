@@ -1,4 +1,4 @@
-"""What the control plane and the sites need from the world. Each port has an in-memory adapter and a contract suite."""
+"""What the control plane remembers: runs, decisions, attempts, results, data, history, policies."""
 
 from __future__ import annotations
 
@@ -8,76 +8,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from infra.core.budget import Balance, EntryKind
-from infra.core.inventory import DatasetVersion, Offer, Site
+from infra.core.inventory import DatasetVersion
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import CostParts, Decision
-from infra.core.placement.learning import Observation as Observation
+from infra.core.placement.learning import Observation
 from infra.core.placement.snapshot import QueueEntry, Snapshot
 from infra.core.policy_source import PolicySource
 from infra.core.spot.sightings import SpotSighting
 from infra.core.trust import PermitClaims
 from infra.core.workload import WorkKind, WorkloadRequest
-
-
-class Clock(Protocol):
-    def now(self) -> float:
-        """Seconds since the epoch, UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """One line of the ledger.
-
-    Attributes:
-        sequence: Position, increasing from 1, without gaps that could hide a line.
-        amount_micro: For RESERVE and EXTEND what is added to reserved; for SETTLE what is charged; for EXPIRE what is
-            charged (often 0); SETTLE and EXPIRE give the attempt's whole reservation back. For LIMIT the new limit.
-        parts: For SETTLE and EXPIRE, the charge by part.
-    """
-
-    sequence: int
-    at: float
-    kind: EntryKind
-    tenant: str
-    period: str
-    run_id: str
-    attempt: int
-    amount_micro: int
-    parts: CostParts | None = None
-
-
-class Ledger(Protocol):
-    """Append-only accounts. Every call is one atomic transaction and idempotent for its (run, attempt)."""
-
-    def set_limit(self, tenant: str, period: str, limit_micro: int, at: float) -> Balance:
-        """Open or change an account. Refuses (BudgetError LIMIT_BELOW_COMMITTED) a limit below settled + reserved."""
-
-    def reserve(self, tenant: str, period: str, run_id: str, attempt: int, amount_micro: int, at: float) -> Balance:
-        """Reserve money. BudgetError BUDGET_EXCEEDED when it does not fit; InputError UNKNOWN_TENANT without account.
-
-        Repeating the same reservation is a no-op; with another amount it is ConflictError ALREADY_RESERVED.
-        """
-
-    def extend(self, run_id: str, attempt: int, extension: str, amount_micro: int, at: float) -> Balance:
-        """Add to a reservation; ``extension`` names this extension, so that repeating it is a no-op."""
-
-    def settle(self, run_id: str, attempt: int, parts: CostParts, at: float) -> Balance:
-        """Charge what was used and give the rest back. Never charges more than is reserved (OVER_RESERVATION)."""
-
-    def expire(self, run_id: str, attempt: int, parts: CostParts, at: float) -> Balance:
-        """As settle, for an attempt whose site never reported; ``parts`` is what is known to be used."""
-
-    def reserved_for(self, run_id: str, attempt: int) -> int:
-        """Micro-dollars now reserved for this attempt; 0 when closed or unknown."""
-
-    def balance(self, tenant: str, period: str) -> Balance | None: ...
-
-    def balances(self, period: str | None = None) -> tuple[Balance, ...]:
-        """Accounts sorted by (tenant, period)."""
-
-    def entries(self, tenant: str | None = None, run_id: str | None = None) -> tuple[LedgerEntry, ...]:
-        """Lines in the order of their sequence."""
+from infra.ports.money import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,132 +283,3 @@ class ControlStore(Protocol):
         """Reads of the block see the database as of one instant; writes are refused with RuntimeError."""
 
     def close(self) -> None: ...
-
-
-class ObjectStore(Protocol):
-    """Bytes by key under one root. Keys are relative, with ``/`` between parts; ``..`` is refused."""
-
-    @property
-    def uri(self) -> str:
-        """The root, for people and records; never with credentials."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Whole or not at all: a reader never sees a part."""
-
-    def put_new(self, key: str, data: bytes) -> bool:
-        """As put, only when the key does not exist; False when it does."""
-
-    def get(self, key: str) -> bytes:
-        """UnavailableError NOT_FOUND when there is none."""
-
-    def exists(self, key: str) -> bool: ...
-
-    def list(self, prefix: str) -> list[str]:
-        """Keys under the prefix, sorted. A prefix is a folder: ``runs/1`` does not have ``runs/10/a`` under it."""
-
-    def size(self, key: str) -> int: ...
-
-    def delete(self, key: str) -> None:
-        """No error when there is none."""
-
-
-class PermitSigner(Protocol):
-    def sign(self, claims: PermitClaims) -> str:
-        """A compact JWS (EdDSA, Ed25519)."""
-
-
-class PermitVerifier(Protocol):
-    def verify(self, token: str) -> PermitClaims:
-        """Claims of an authentic permit; RefusedError PERMIT_MALFORMED or PERMIT_FORGED otherwise. Checks no times."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A cluster's right to exist.
-
-    Attributes:
-        ends_at: Hard end of life; every machine of the cluster ends itself then, whoever is still alive.
-    """
-
-    id: str
-    run_id: str
-    attempt: int
-    site: str
-    pool: str
-    offer: str
-    devices: int
-    cap_micro: int
-    opened_at: float
-    ends_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterAddress:
-    """How a client reaches a cluster. The three paths are PEM files for mutual TLS.
-
-    Attributes:
-        workers: Names of the Dask workers that this lease may use; empty means all.
-    """
-
-    scheduler: str
-    ca_file: str
-    cert_file: str
-    key_file: str
-    workers: tuple[str, ...] = ()
-
-
-class ReapReason(StrEnum):
-    """Why something was ended from outside."""
-
-    LEASE_ENDED = "lease_ended"
-    """Its hard end plus the grace period is over."""
-    ORPHANED = "orphaned"
-    """The process that opened the lease is gone, so nobody can use, meter or close it."""
-    NO_LEASE = "no_lease"
-    """Something of a lease that is closed or was never written down."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reaped:
-    """What was ended, or would be in a dry run.
-
-    Attributes:
-        processes: Identities of those that were still alive.
-        workers: Workers of a standing cluster that were freed.
-        overdue_s: How long the lease's hard end was over; negative before it.
-        machines: Ids of a cloud's machines that were ended.
-    """
-
-    lease_id: str
-    reason: ReapReason
-    processes: tuple[Any, ...]
-    workers: tuple[str, ...]
-    overdue_s: float
-    machines: tuple[str, ...] = ()
-
-
-class ClusterProvider(Protocol):
-    """Opens and closes clusters for leases. Closing twice, or an unknown lease, is no error."""
-
-    def open(self, lease: Lease, offer: Offer, site: Site) -> ClusterAddress:
-        """Block until ``lease.devices`` Dask workers are up.
-
-        Raises:
-            UnavailableError: CLUSTER_START_FAILED; everything that was started is gone again.
-        """
-
-    def close(self, lease_id: str) -> None: ...
-
-    def reap(self, now_at: float, grace_s: float, dry_run: bool) -> list[Reaped]:
-        """End what outlived its lease, and what belongs to a lease whose opener is gone, whoever started it.
-
-        Args:
-            grace_s: How long after its hard end a lease may still be ending by itself.
-            dry_run: Only tell what would be ended.
-
-        Raises:
-            UnavailableError: CLOUD_UNREACHABLE.
-        """
-
-    def leases(self) -> tuple[str, ...]:
-        """Ids of leases for which something still exists."""
