@@ -54,7 +54,7 @@ def forged_permit(stage: Stage) -> None:
 def credential_leak(stage: Stage) -> None:
     """A site's key has leaked while it computes: it is revoked, its lease ends, the run goes on elsewhere."""
     box = stage.box
-    run = stage.probe("at the leaking site", 60, purchases=["on_demand"])
+    run = stage.probe("at the leaking site", 15, purchases=["on_demand"])
     note = box.computing(run)
     site = note.lease.site
     stage.inject(f"headrace site revoke {site}")

@@ -11,7 +11,7 @@ from tests.scenarios.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-DRILLS = ("forged-permit", "spot-storm", "credential-leak", "control-plane-restart")
+DRILLS = ("forged-permit", "credential-leak", "control-plane-restart")
 POINTS = (Point.SENT, Point.LEASE_WRITTEN, Point.RESULT_WRITTEN, Point.FENCED)
 
 

@@ -86,19 +86,6 @@ def test_a_killed_flow_process_of_the_site_is_a_lost_attempt_and_training_goes_o
     assert world.replays(run_id)
 
 
-def test_a_killed_entry_flow_goes_on_and_publishes_once(world: World) -> None:
-    before = world.flow_processes("worker-control")
-    run_id = world.probe(15)
-    world.computing(run_id)
-    (process,) = world.flow_processes("worker-control") - before
-    world.kill(process)
-    world.ended(run_id)
-    assert world.flow_run(run_id).run_count == 2
-    assert len(world.runs.attempts(run_id)) == 1
-    assert world.run(run_id).state is RunState.PUBLISHED
-    _paid_once(world, run_id)
-
-
 def test_killed_workers_of_the_site_and_of_the_control_pool_come_back_and_the_run_finishes(world: World) -> None:
     run_id = world.probe(20, purchases=["spot"])
     note = world.computing(run_id)
