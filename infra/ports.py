@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from infra.core.budget import Balance, EntryKind
 from infra.core.inventory import DatasetVersion, Offer, Site
 from infra.core.lifecycle import AttemptState, RunState
+from infra.core.lifecycle import Reaped as Reaped
+from infra.core.lifecycle import ReapReason as ReapReason
 from infra.core.placement.decision import CostParts, Decision
 from infra.core.placement.learning import Observation as Observation
 from infra.core.placement.snapshot import QueueEntry, Snapshot
@@ -415,36 +417,6 @@ class ClusterAddress:
     cert_file: str
     key_file: str
     workers: tuple[str, ...] = ()
-
-
-class ReapReason(StrEnum):
-    """Why something was ended from outside."""
-
-    LEASE_ENDED = "lease_ended"
-    """Its hard end plus the grace period is over."""
-    ORPHANED = "orphaned"
-    """The process that opened the lease is gone, so nobody can use, meter or close it."""
-    NO_LEASE = "no_lease"
-    """Something of a lease that is closed or was never written down."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reaped:
-    """What was ended, or would be in a dry run.
-
-    Attributes:
-        processes: Identities of those that were still alive.
-        workers: Workers of a standing cluster that were freed.
-        overdue_s: How long the lease's hard end was over; negative before it.
-        machines: Ids of a cloud's machines that were ended.
-    """
-
-    lease_id: str
-    reason: ReapReason
-    processes: tuple[Any, ...]
-    workers: tuple[str, ...]
-    overdue_s: float
-    machines: tuple[str, ...] = ()
 
 
 class ClusterProvider(Protocol):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from infra.core.errors import ConflictError
 
@@ -64,3 +66,33 @@ def require_step(before: AttemptState, after: AttemptState, where: str) -> None:
 def may_publish(run: RunState, current_attempt: int, attempt: int, state: AttemptState) -> bool:
     """Whether this attempt may publish: the run is live, it is the newest attempt, and it has finished."""
     return not run.final and attempt == current_attempt and state is AttemptState.FINISHED
+
+
+class ReapReason(StrEnum):
+    """Why something was ended from outside."""
+
+    LEASE_ENDED = "lease_ended"
+    """Its hard end plus the grace period is over."""
+    ORPHANED = "orphaned"
+    """The process that opened the lease is gone, so nobody can use, meter or close it."""
+    NO_LEASE = "no_lease"
+    """Something of a lease that is closed or was never written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What was ended, or would be in a dry run.
+
+    Attributes:
+        processes: Identities of those that were still alive.
+        workers: Workers of a standing cluster that were freed.
+        overdue_s: How long the lease's hard end was over; negative before it.
+        machines: Ids of a cloud's machines that were ended.
+    """
+
+    lease_id: str
+    reason: ReapReason
+    processes: tuple[Any, ...]
+    workers: tuple[str, ...]
+    overdue_s: float
+    machines: tuple[str, ...] = ()
