@@ -205,8 +205,12 @@ def _forget_books() -> None:
 
 def _own_networks(network: Network, stack: contextlib.ExitStack) -> None:
     """Let each region's default network have a range of its own, for they share one bridge here."""
+    from moto.ec2.models.subnets import Subnet
     from moto.ec2.models.vpcs import VPCBackend
 
+    # Moto gives an address away again while the machine that had it still shuts down.
+    stack.callback(setattr, Subnet, "del_subnet_ip", Subnet.del_subnet_ip)
+    Subnet.del_subnet_ip = lambda *_: None
     usual = VPCBackend.create_default_vpc
 
     def create_default_vpc(backend: Any) -> Any:

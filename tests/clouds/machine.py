@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.clouds.user_data import Container, PowerOff, steps
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
+SHUTDOWN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,10 @@ class Machine(threading.Thread):
         while process.poll() is None and not self._off and not self._wait(POLL_S):
             pass
         if process.returncode is None:
+            # As an operating system that is told to go off: processes are asked, and soon not asked any more.
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(SHUTDOWN_S)
             process.kill()
             process.wait()
         self._say(f"the container ended with status {process.returncode}")

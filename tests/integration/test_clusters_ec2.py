@@ -22,7 +22,9 @@ from infra.adapters import clusters_ec2
 from infra.adapters.clusters_ec2 import Ec2Cloud
 from infra.adapters.local_cloud.environment import machine_environment
 from infra.adapters.local_cloud.records import LeaseDirectory
+from infra.adapters.objects import MemoryStore
 from infra.core.errors import UnavailableError
+from infra.core.workload import WorkKind
 from infra.ports import ClusterAddress, ReapReason
 from infra.worker.reaper import SiteReaper
 from tests.clouds.ec2 import Ec2Emulator
@@ -37,6 +39,7 @@ from tests.integration.ec2_support import (
     told_configuration,
     user_data,
 )
+from tests.work_support import digits, do, put_version
 
 pytestmark = list(ON_EC2)
 
@@ -377,3 +380,26 @@ def test_a_reclaimed_machine_gets_its_notice_and_is_metered(cloud: Ec2Emulator, 
     usage = provider.usage("spot")
     assert usage["reclaimed"] == 1
     assert usage["machine_s"] > 4.0
+
+
+def test_training_goes_on_with_the_machines_that_are_left(cloud: Ec2Emulator, provider: Ec2Cloud) -> None:
+    from distributed import Client
+
+    store = MemoryStore()
+    data = put_version(store, "digits", "v1", {"part-00000.parquet": digits(400)})
+    parameters = {"epochs": 3, "batch_size": 32, "hidden": 16, "learning_rate": 0.01}
+    address = provider.open(lease("train", 2, life_s=240.0), ec2_offer(spot=True), ec2_site(cloud))
+    taken: list[str] = []
+
+    def take_one(done: float, total: float, message: str) -> None:
+        if not taken and done >= total / 3:
+            workers = [found for found in of_lease(cloud, "train") if found["InstanceType"] == WORKER_TYPE]
+            taken.append(workers[0]["InstanceId"])
+            cloud.control.reclaim(taken[0], notice_s=0.0)
+
+    # As the site's flow has it: actors look for the default client.
+    with Client(address.scheduler, security=security(address), timeout=20) as connected:
+        result, _ = do(store, connected, WorkKind.TRAINING, (data,), parameters, "wounded", progress=take_one)
+    assert taken
+    assert (result.detail["workers_lost"], result.detail["workers"]) == (1, 1)
+    assert result.metrics["holdout_accuracy"] > 0.5

@@ -173,11 +173,12 @@ def test_a_killed_emulator_s_machines_die_and_the_next_one_cleans_up(cloud: Ec2E
     process.send_signal(signal.SIGKILL)
     process.communicate()
     until(lambda: not serves(row["address"]))
-    assert len(namespaces()) == 1
+    # Other emulators of this computer go on meanwhile.
+    [left] = [name for name in namespaces() if row["id"] in name]
     again = subprocess.run([sys.executable, "-c", "from tests.clouds.network import Network; Network().close()"],
         env=environment, capture_output=True, text=True, check=True)  # fmt: skip
     assert again.stderr == ""
-    assert namespaces() == []
+    assert left not in namespaces()
 
 
 def test_user_data_is_taken_apart_without_a_shell() -> None:

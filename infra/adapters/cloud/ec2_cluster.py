@@ -18,12 +18,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import botocore.config
 import dask.config
+from botocore.exceptions import BotoCoreError, ClientError
 from dask_cloudprovider.aws.ec2 import EC2Cluster, EC2Scheduler, EC2Worker
 from distributed.security import Security
 
@@ -176,6 +177,7 @@ class LeaseCluster(EC2Cluster):
     def __init__(self, order: Ec2Order, subnet: str, written: Callable[[CloudMachine, str], None]) -> None:
         self.order = order
         self._steps: list[str] = []
+        self._made: set[str] = set()
         self._creations: list[asyncio.Task[tuple[str, None]]] = []
         self._ahead: list[LeaseWorker] = []
         self._written, self._certificates = written, list(worker_certificates(order.lease.devices))
@@ -245,14 +247,19 @@ class LeaseCluster(EC2Cluster):
 
     def created(self, machine: Any) -> None:
         described = CloudMachine.of(self.order.settings.region, machine.instance)
+        self._made.add(described.id)
         self._written(described, machine.role)
 
     async def require_machines(self) -> None:
-        """Raise RuntimeError when one of the lease's machines has ended already."""
-        with suppress(OSError):
-            for machine in await self.machines():
-                if not machine.alive:
-                    raise RuntimeError(f"the machine {machine.id} ended while it started: {machine.why}")
+        """Raise RuntimeError when one of this cluster's machines has ended already."""
+        try:
+            machines = await self.machines()
+        except (OSError, BotoCoreError, ClientError):
+            return  # the cloud does not say; the step has its deadline
+        for machine in machines:
+            # Those of a try in another zone have ended too, and have the same tags.
+            if machine.id in self._made and not machine.alive:
+                raise RuntimeError(f"the machine {machine.id} ended while it started: {machine.why}")
 
     async def machines(self) -> list[CloudMachine]:
         """All of the lease's machines, found by their tags."""
