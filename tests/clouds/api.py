@@ -11,6 +11,7 @@ import json
 import random
 import socket
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -192,5 +193,8 @@ class Control:
 
     def _ask(self, name: str, arguments: dict[str, Any]) -> Any:
         request = urllib.request.Request(f"{self._url}/_cloud/{name}", json.dumps(arguments).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return json.loads(reply.read())
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return json.loads(reply.read())
+        except urllib.error.HTTPError as refused:
+            raise ValueError(f"{name} {arguments}: {refused.read().decode(errors='replace')}") from refused
