@@ -12,7 +12,7 @@ from tests.scenarios.world import World
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 DRILLS = ("forged-permit", "credential-leak", "control-plane-restart")
-POINTS = (Point.SENT, Point.LEASE_WRITTEN, Point.RESULT_WRITTEN, Point.FENCED)
+POINTS = (Point.LEASE_WRITTEN, Point.RESULT_WRITTEN, Point.FENCED)
 
 
 @pytest.mark.parametrize("name", DRILLS)
