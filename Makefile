@@ -34,9 +34,9 @@ deepspeed: $(STAMP) ## Add the second training engine (builds from source, needs
 demo: $(STAMP) ## Drive the whole product through its deployments and print one table
 	$(RUN)/python -m infra.demo
 
-# Two processes: the slow tests mostly wait. A file's tests stay together (tests/conftest.py).
+# Two processes: the slow tests mostly wait. Which tests stay together says tests/conftest.py.
 test: $(STAMP) ## Run the test suite (all but what needs root)
-	$(RUN)/python -m pytest -m "not root" --numprocesses 2 --dist loadgroup
+	$(RUN)/python -m pytest -m "not root" --numprocesses 2 --no-loadscope-reorder
 
 # One process: an emulated cloud's machines want the cores for themselves.
 test-root: $(STAMP) ## Run the tests on the emulated EC2, which need root and iproute2

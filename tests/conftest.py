@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -22,24 +21,19 @@ settings.register_profile("fixed", derandomize=True)
 settings.register_profile("explore", derandomize=False)
 settings.load_profile("explore" if os.environ.get("HYPOTHESIS_EXPLORE") else "fixed")
 
-ON_ONE_PLATFORM = (Path(__file__).parent / "scenarios", Path(__file__).parent / "drills")
+ON_ONE_PLATFORM = ("tests/drills/", "tests/scenarios/")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay in one process and in order; the scenarios and drills, which share one platform, all do.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay in one process and in order; the drills and scenarios, which share one platform, all do."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    The drills come right before the scenarios: the platform is there from its first test until the end, and costs its share of
-    the machine all that time.
-    """
-    drills, scenarios = ON_ONE_PLATFORM[1], ON_ONE_PLATFORM[0]
-    own = [item for item in items if drills in item.path.parents]
-    rest = [item for item in items if drills not in item.path.parents]
-    first = next((index for index, item in enumerate(rest) if scenarios in item.path.parents), len(rest))
-    items[:] = [*rest[:first], *own, *rest[first:]]
-    for item in items:
-        shared = any(folder in item.path.parents for folder in ON_ONE_PLATFORM)
-        group = "platform" if shared else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "one platform" if nodeid.startswith(ON_ONE_PLATFORM) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
