@@ -9,7 +9,7 @@ from __future__ import annotations
 from infra.adapters.reports import read_report
 from infra.core.budget import EntryKind
 from infra.core.errors import ConflictError, UnavailableError
-from infra.core.inventory import Offer, Purchase
+from infra.core.inventory import Purchase
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportKind, ReportOutcome, SiteReport, charge_parts, machine_cost_micro, sighting_of
 from infra.core.placement.decision import CostParts
@@ -133,19 +133,14 @@ def charged_parts(control: ControlPlane, attempt: AttemptRecord, report: SiteRep
     snapshot = deciding_snapshot(control, attempt)
     sites = {site.name: site for site in snapshot.sites}
     egress = max((sites[name].egress_micro_per_gb for name in report.egress_sources if name in sites), default=0)
-    return charge_parts(report, _offer(snapshot, attempt).price, egress, limit_micro)
+    return charge_parts(report, snapshot.offer(attempt.site, attempt.offer).price, egress, limit_micro)
 
 
 def _charged_unseen(control: ControlPlane, attempt: AttemptRecord, limit_micro: int, now_at: float) -> CostParts:
     """What an attempt cost at most whose site is not believed: its machines from its start until now."""
-    price = _offer(deciding_snapshot(control, attempt), attempt).price
+    price = deciding_snapshot(control, attempt).offer(attempt.site, attempt.offer).price
     until_at = attempt.finished_at or now_at
     return CostParts(min(limit_micro, machine_cost_micro(price, attempt.devices, attempt.started_at, until_at)))
-
-
-def _offer(snapshot: Snapshot, attempt: AttemptRecord) -> Offer:
-    site = next(site for site in snapshot.sites if site.name == attempt.site)
-    return next(offer for pool in site.pools for offer in pool.offers if offer.name == attempt.offer)
 
 
 def deciding_snapshot(control: ControlPlane, attempt: AttemptRecord) -> Snapshot:

@@ -94,15 +94,15 @@ def await_report(control: ControlPlane, attempt: AttemptRecord) -> SiteReport | 
     """
     ended_at, look_at, site = None, 0.0, _SiteWatch(attempt.site)
     while True:
-        if attempt.site in control.revoked:
-            _stop_child(attempt, "its site is trusted no more")
-            return None
         report = closing_report(control, attempt)
         if report is not None:
             return report
         now_at = control.clock.now()
         if now_at >= look_at and ended_at is None:
             look_at = now_at + API_LOOK_S
+            if attempt.site in control.revoked:
+                _stop_child(attempt, "its site is trusted no more")
+                return None
             child = _child(attempt)
             if child is not None and child.final:
                 ended_at = now_at

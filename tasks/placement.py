@@ -114,7 +114,9 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
                     return Placement(decision, snapshot, request, None)
                 assert decision.chosen is not None
                 record = _attempt(control, plan, run.attempt + 1, decision.chosen, snapshot)
-                attempt = database.runs.claim_attempt(record, _capacity(snapshot, decision.chosen))
+                attempt = database.runs.claim_attempt(
+                    record, snapshot.offer(decision.chosen.site, decision.chosen.offer).capacity
+                )
                 database.ledger.reserve(
                     request.tenant,
                     period_of(snapshot.now_at),
@@ -252,14 +254,3 @@ def _entry(control: ControlPlane, ref: DatasetRef) -> CatalogEntry:
             "UNKNOWN_DATASET", f"{ref} is not an accepted version", "request: datasets", "see `headrace data versions`"
         )
     return entry
-
-
-def _capacity(snapshot: Snapshot, chosen: Candidate) -> int:
-    return next(
-        offer.capacity
-        for site in snapshot.sites
-        if site.name == chosen.site
-        for pool in site.pools
-        for offer in pool.offers
-        if offer.name == chosen.offer
-    )

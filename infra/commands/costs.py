@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.commands.money import month
-from infra.commands.shared import handle_errors, print_json
+from infra.commands.shared import control_here, handle_errors, print_json
 from infra.core.spending import Grouping, Spent, Total, UnitCost, totals, unit_costs
 from infra.core.units import BYTES_PER_GB, SECONDS_PER_HOUR, period_of, usd, usd_float
 
@@ -33,13 +33,11 @@ def costs(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show settled costs by part, and the cost per epoch, per 1,000 embeddings or predictions and per published run."""
-    from infra.wiring import control_plane
-
     with handle_errors(as_json):
         wanted = None if period is None else month(period)
         spent = [
             one
-            for one in spent_of(control_plane().database)
+            for one in spent_of(control_here().database)
             if (tenant is None or one.tenant == tenant) and (wanted is None or period_of(one.at) == wanted)
         ]
     groups = {grouping.value: totals(spent, grouping) for grouping in by or list(Grouping)}

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from infra.commands.shared import handle_errors, print_json
+from infra.commands.shared import control_here, handle_errors, print_json
 from infra.core.budget import Balance
 from infra.core.errors import ConflictError, InputError
 from infra.core.units import iso, micro_from_usd, period_of, usd, usd_float
@@ -26,12 +26,6 @@ _JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 budget_app = typer.Typer(help="What tenants may spend in a period, and what is left.", invoke_without_command=True)
 
 
-def _control() -> ControlPlane:
-    from infra.wiring import control_plane
-
-    return control_plane()
-
-
 @budget_app.callback()
 def budget(
     context: typer.Context,
@@ -43,11 +37,11 @@ def budget(
     if context.invoked_subcommand is not None:
         return
     with handle_errors(as_json):
-        balances = _control().database.ledger.balances(None if period is None else month(period))
+        balances = control_here().database.ledger.balances(None if period is None else month(period))
         if tenant is not None:
             balances = tuple(balance for balance in balances if balance.tenant == tenant)
             if not balances:
-                raise _unknown_tenant(tenant, {one.tenant for one in _control().database.ledger.balances()})
+                raise _unknown_tenant(tenant, {one.tenant for one in control_here().database.ledger.balances()})
     if as_json:
         print_json({"balances": [balance_json(balance) for balance in balances]})
         return
@@ -74,7 +68,7 @@ def budget_set(
     """Set a tenant's limit for a period. It cannot be less than what is already settled or reserved."""
     with handle_errors(as_json):
         limit_micro = micro_from_usd(amount, "USD")
-        control = _control()
+        control = control_here()
         now_at = control.clock.now()
         _require_tenant(control, tenant)
         balance = control.database.ledger.set_limit(
@@ -100,7 +94,7 @@ def ledger(
 ) -> None:
     """Show the ledger's lines in order. Lines are never changed or deleted; the database refuses it."""
     with handle_errors(as_json):
-        database = _control().database
+        database = control_here().database
         run_id = None
         if run is not None:
             found = database.runs.run(run)

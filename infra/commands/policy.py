@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.commands.policy_explain import explain, policy_in_force
-from infra.commands.shared import handle_errors, print_json
+from infra.commands.shared import control_here, handle_errors, print_json
 from infra.core.canonical import plain
 from infra.core.cedar import parsed
 from infra.core.policy_source import PolicySource, WindowRule
@@ -96,7 +96,7 @@ def apply(
         source = require_sound(policy)
         from infra.adapters.current_policy import apply_policy
 
-        control = _control()
+        control = control_here()
         record = apply_policy(control.database, source, why or display(policy), control.clock.now())
     _tell(record, as_json)
 
@@ -106,7 +106,7 @@ def stop_bursting(why: _Why = "", as_json: _Json = False) -> None:
     with handle_errors(as_json):
         from infra.adapters.current_policy import stop_bursting as stop
 
-        control = _control()
+        control = control_here()
         record = stop(control.database, why, control.clock.now())
     _tell(record, as_json)
 
@@ -116,7 +116,7 @@ def resume_bursting(why: _Why = "", as_json: _Json = False) -> None:
     with handle_errors(as_json):
         from infra.adapters.current_policy import resume_bursting as resume
 
-        control = _control()
+        control = control_here()
         record = resume(control.database, why, control.clock.now())
     _tell(record, as_json)
 
@@ -126,7 +126,7 @@ def history(
 ) -> None:
     """Show which policies were current, newest first."""
     with handle_errors(as_json):
-        records = _control().database.policies.history(limit)
+        records = control_here().database.policies.history(limit)
     if as_json:
         print_json([_record_json(record) for record in records])
         return
@@ -145,12 +145,6 @@ def history(
         )
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table if records else "No policy was applied yet: headrace policy apply FILE")
-
-
-def _control() -> Any:
-    from infra.wiring import control_plane
-
-    return control_plane()
 
 
 def _tell(record: PolicyRecord, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from infra.commands.shared import handle_errors, print_json
+from infra.commands.shared import control_here, handle_errors, print_json
 from infra.core.errors import InputError
 from infra.core.lifecycle import RunState
 from infra.core.units import iso
@@ -25,9 +25,7 @@ _JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _database() -> ControlStore:
-    from infra.wiring import control_plane
-
-    return control_plane().database
+    return control_here().database
 
 
 def runs(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from infra.core.errors import HeadraceError, InputError
 from infra.documents.files import display
 from infra.render.answer import error_answer
 from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from infra.wiring import ControlPlane
 
 
 @contextmanager
@@ -38,6 +41,13 @@ def handle_errors(as_json: bool = False) -> Iterator[None]:
 def print_json(value: Any) -> None:
     """Print plain values as JSON that people can read too, keys in their order."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def control_here() -> ControlPlane:
+    """The control plane of this environment; imported when a command needs it, not when the command line is built."""
+    from infra.wiring import control_plane
+
+    return control_plane()
 
 
 def prefect_here(settings: Settings) -> dict[str, str]:

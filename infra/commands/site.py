@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from infra.commands.shared import handle_errors, print_json
+from infra.commands.shared import control_here, handle_errors, print_json
 from infra.core.units import iso
-
-if TYPE_CHECKING:
-    from infra.wiring import ControlPlane
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SITE = Annotated[str, typer.Argument(metavar="SITE", help="A site's name.")]
@@ -28,7 +25,7 @@ def sites(context: typer.Context, as_json: _JSON = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with handle_errors(as_json):
-        control = _control()
+        control = control_here()
         revoked = control.revoked
         rows = [
             {
@@ -63,7 +60,7 @@ def site_revoke(
     from infra.adapters.revocation import Revocation, revoke
 
     with handle_errors(as_json):
-        control = _control()
+        control = control_here()
         revoke(control.settings.trust_dir, Revocation(control.site(site).name, control.clock.now(), why))
         found = control.revoked[site]
     if as_json:
@@ -83,7 +80,7 @@ def site_restore(site: _SITE, as_json: _JSON = False) -> None:
     from infra.platform.state import read_report
 
     with handle_errors(as_json):
-        control = _control()
+        control = control_here()
         settings = control.settings
         if control.site(site).name not in control.revoked:
             raise InputError("NOT_REVOKED", f"{site} is trusted", "SITE", "see `headrace site`")
@@ -105,9 +102,3 @@ def site_restore(site: _SITE, as_json: _JSON = False) -> None:
 def register(app: typer.Typer) -> None:
     """Add ``site``."""
     app.add_typer(site_app, name="site")
-
-
-def _control() -> ControlPlane:
-    from infra.wiring import control_plane
-
-    return control_plane()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 
 from infra.adapters.local_cloud.faults import CloudFaults
-from infra.core.lifecycle import AttemptState, RunState
+from infra.core.lifecycle import RunState
 from infra.core.spot.sightings import Sighting
 from infra.drills.stage import Stage
+from infra.processes import ProcessIdentity
 
 BOUGHT = ["on_demand", "spot"]
 REFUSED = Sighting.REFUSED.value
@@ -31,8 +32,7 @@ def cloud_outage(stage: Stage) -> None:
     stage.see("its next attempt got no machine: that offer rests")
     stage.inject("the clouds are back")
     stage.clouds_heal()
-    stage.expect(stage.ended("in the cloud when it went", 400) == "Completed", "the run did not recover")
-    stage.recovered(f"published in attempt {len(box.runs.attempts(under_way))}")
+    stage.recovers("in the cloud when it went", 400)
 
 
 def capacity_drought(stage: Stage) -> None:
@@ -46,7 +46,7 @@ def capacity_drought(stage: Stage) -> None:
     run = stage.probe("would burst", waiting_usd_per_hour=200.0)
     box.until(lambda: _refusals(stage, run) >= 1, "a refusal")
     stage.detected("an offer refused, and rests from now on")
-    stage.expect(stage.ended("would burst", 300) == "Completed", "the run did not recover")
+    stage.completes("would burst", 300)
     attempts = box.runs.attempts(run)
     tried = [(each.site, each.offer) for each in attempts if each.ending == REFUSED]
     stage.expect(len(tried) == len(set(tried)), f"an offer that rests was tried again: {tried}")
@@ -67,8 +67,7 @@ def site_outage(stage: Stage) -> None:
     box.kill_components(f"worker-{site}", f"cluster-{site}")
     box.until(lambda: not box.attempt(run).state.holds_devices, "the loss to be seen")
     stage.detected("the attempt is known to be lost")
-    stage.expect(stage.ended("at the site", 300) == "Completed", "the run did not recover")
-    stage.recovered(f"published in attempt {len(box.runs.attempts(run))}")
+    stage.recovers("at the site", 300)
     stage.expect(len(box.runs.attempts(run)) >= 2, "nothing was lost, so nothing was tested")
 
 
@@ -91,8 +90,7 @@ def partition(stage: Stage) -> None:
     finally:
         worker.send(signal.SIGCONT)
     stage.inject("the partition heals")
-    stage.expect(stage.ended("behind the partition", 300) == "Completed", "the run did not recover")
-    stage.recovered(f"one result, in attempt {len(box.runs.attempts(run))}")
+    stage.recovers("behind the partition", 300)
 
 
 def control_plane_restart(stage: Stage) -> None:
@@ -105,7 +103,7 @@ def control_plane_restart(stage: Stage) -> None:
     alive = note.process is not None and note.process.alive
     box.until(lambda: box.client.api_healthcheck() is None, "the server to come back")
     stage.detected("the server answers again")
-    stage.expect(stage.ended("computes meanwhile", 300) == "Completed", "the run did not recover")
+    stage.completes("computes meanwhile", 300)
     attempts = box.runs.attempts(run)
     stage.went_on(alive and len(attempts) == 1, f"the site computed on, and {len(attempts)} attempt was enough")
     stage.recovered("settled and published after the restart")
@@ -113,8 +111,6 @@ def control_plane_restart(stage: Stage) -> None:
 
 
 def _kill_machines(stage: Stage, run_id: str) -> None:
-    from infra.processes import ProcessIdentity
-
     attempt = stage.box.attempt(run_id)
     note = stage.box.computing(run_id, attempt.attempt)
     for pid in stage.box.machines(note.lease):
@@ -129,8 +125,3 @@ def _refusals(stage: Stage, run_id: str) -> int:
 
 def _is_down(stage: Stage, site: str) -> bool:
     return any(each.site == site and each.health.value == "down" for each in stage.box.control.snapshot().health)
-
-
-def lost(stage: Stage, run_id: str) -> bool:
-    """Whether the run's first attempt is known to be lost."""
-    return stage.box.attempt(run_id).state not in (AttemptState.RESERVED, AttemptState.DISPATCHED)

@@ -77,6 +77,15 @@ class Stage:
         self.see(f"{name}: {told}")
         return run.state_name or ""
 
+    def completes(self, name: str, timeout_s: float = PATIENCE_S) -> None:
+        """Expect the named run to end with its result."""
+        self.expect(self.ended(name, timeout_s) == "Completed", f"{name}: it did not complete")
+
+    def recovers(self, name: str, timeout_s: float = PATIENCE_S) -> None:
+        """Expect the named run to end with its result, which is what the drill waits for."""
+        self.completes(name, timeout_s)
+        self.recovered(f"published in attempt {len(self.box.runs.attempts(self.runs[name]))}")
+
     def expect(self, held: bool, what: str) -> None:
         """Hold the drill's own expectation.
 

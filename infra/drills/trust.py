@@ -18,7 +18,7 @@ def forged_permit(stage: Stage) -> None:
     """Hand-made calls into a site's pool, with every kind of permit that is not one: nothing is read, started or paid."""
     box = stage.box
     run = stage.probe("honest")
-    stage.expect(stage.ended("honest") == "Completed", "the honest run failed")
+    stage.completes("honest")
     box.until(lambda: box.settled(run), "it to be settled")
     attempt = box.attempt(run)
     used = box.flow_run(attempt.child_run_id or "").parameters
@@ -68,12 +68,12 @@ def credential_leak(stage: Stage) -> None:
     attempts = box.runs.attempts(run)
     stage.went_on(attempts[-1].site != site, f"the run goes on at {attempts[-1].site}")
     stage.probe("anything new", purchases=["on_demand"])
-    stage.expect(stage.ended("anything new") == "Completed", "nothing new can be placed")
+    stage.completes("anything new")
     stage.expect(box.attempt(stage.runs["anything new"]).site != site, "a permit was issued for a revoked site")
     stage.inject(f"headrace site restore {site} (with a new key)")
     status, out, err = box.cli("site", "restore", site)
     stage.expect(status == 0, out + err)
-    stage.expect(stage.ended("at the leaking site", 200) == "Completed", "the run did not recover")
+    stage.completes("at the leaking site", 200)
     stage.recovered("published elsewhere; the site is trusted again under a new key")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from infra.core.budget import Balance
-from infra.core.inventory import DatasetVersion, Site
+from infra.core.inventory import DatasetVersion, Offer, Site
 from infra.core.placement.uncertainty import Spread, require_spread
 from infra.core.policy import Policy
 from infra.core.spot.sightings import SpotCapacity
@@ -172,3 +172,8 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         require_instant(self.now_at, "snapshot: now_at")
+
+    def offer(self, site: str, name: str) -> Offer:
+        """The offer of that name at that site. Raises StopIteration when it is not sold there."""
+        pools = next(each.pools for each in self.sites if each.name == site)
+        return next(offer for pool in pools for offer in pool.offers if offer.name == name)
