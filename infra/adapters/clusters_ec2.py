@@ -115,7 +115,8 @@ class Ec2Cloud(KeptClusters):
         reaped: dict[str, Reaped] = {}
         unreachable: UnavailableError | None = None
         machines: dict[str, list[CloudMachine]] = {}
-        for fleet in self._known_fleets():
+        fleets = self._known_fleets()
+        for fleet in fleets:
             try:
                 for machine in fleet.find({OWNER: owner_of(self._state_dir)}):
                     if machine.alive:
@@ -132,7 +133,7 @@ class Ec2Cloud(KeptClusters):
             if not dry_run:
                 if directory is not None:
                     directory.end(reason.value, now_at)
-                for fleet in self._known_fleets():
+                for fleet in fleets:
                     fleet.end(machine for machine in mine if machine.region == fleet.region)
             overdue_s = now_at - lease.ends_at if lease is not None else 0.0
             ids = tuple(machine.id for machine in mine)

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import FlowRun
 from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.errors import UnavailableError
 from infra.core.lifecycle import AttemptState
+from infra.documents import load_sites
 from infra.platform.state import read_report
 from infra.ports import AttemptRecord, Lease
 from infra.processes import ProcessIdentity, marked
@@ -149,8 +150,8 @@ class Platform:
         return [identity.pid for identity in directory.running()]
 
     def leases_in_use(self) -> list[str]:
-        """Leases of all sites for which a process still exists."""
-        sites = [site.name for site in self.control.sites]
+        """Leases of all sites for which a process still exists; asked of a platform that is down as well."""
+        sites = [site.name for site in load_sites(self.settings.sites_dir)]
         found = [each for site in sites for each in LeaseDirectory.all(self.settings.site_dir(site))]
         return [each.path.name for each in found if each.running()]
 
