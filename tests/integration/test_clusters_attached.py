@@ -58,13 +58,17 @@ def record(state_dir: Path, name: str) -> dict:
     return read_json(Path(standing_cluster(state_dir)["directory"]) / f"vm-{name}.json")
 
 
+def all_serve(state_dir: Path) -> bool:
+    directory = Path(standing_cluster(state_dir)["directory"])
+    return all(machine_is_ready(path) for path in directory.glob("vm-*.json"))
+
+
 def test_a_killed_worker_and_a_killed_scheduler_come_back(cluster: AttachedCluster, state_dir: Path) -> None:
     for name in (f"{SITE}-0", "scheduler"):
         pid = record(state_dir, name)["pid"]
         os.kill(pid, signal.SIGKILL)
         until(lambda name=name, pid=pid: record(state_dir, name)["pid"] not in (None, pid))
-    directory = Path(standing_cluster(state_dir)["directory"])
-    until(lambda: all(machine_is_ready(path) for path in directory.glob("vm-*.json")))
+    until(lambda: all_serve(state_dir))
     address = cluster.open(lease("after-kills", 2), offer(), site())
     with client(address) as connected:
         connected.wait_for_workers(2, timeout=20)
@@ -157,7 +161,8 @@ def test_processes_that_open_at_once_never_share_a_worker(state_dir: Path) -> No
         "sys.stdin.readline()\n"
         "provider.shutdown()\n"
     )
-    until(lambda: not claims(state_dir))
+    # The workers of the lease before are started anew: a loser waits for 4 s only, and so would a winner.
+    until(lambda: not claims(state_dir) and all_serve(state_dir))
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", program, str(state_dir), f"racer-{number}"],
