@@ -12,6 +12,7 @@ from typing import Any
 
 from infra import faults
 from infra.adapters.current_policy import current_policy
+from infra.core.budget import most_for
 from infra.core.canonical import digest
 from infra.core.errors import BudgetError, ConflictError, InputError, RefusedError
 from infra.core.lifecycle import AttemptState, RunState
@@ -113,7 +114,7 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
                     )
                     return Placement(decision, snapshot, request, None)
                 assert decision.chosen is not None
-                record = _attempt(control, plan, run.attempt + 1, decision.chosen, snapshot)
+                record = _attempt(control, plan, run.attempt + 1, decision.chosen, snapshot, request.budget_micro)
                 attempt = database.runs.claim_attempt(
                     record, snapshot.offer(decision.chosen.site, decision.chosen.offer).capacity
                 )
@@ -205,7 +206,19 @@ def site_work(control: ControlPlane, plan: RunPlan, attempt: int, site: str, sna
     return SiteWork(plan.run_id, attempt, plan.request.kind, tuple(inputs), dict(plan.parameters))
 
 
-def _attempt(control: ControlPlane, plan: RunPlan, number: int, chosen: Candidate, snapshot: Snapshot) -> AttemptRecord:
+def _attempt(
+    control: ControlPlane,
+    plan: RunPlan,
+    number: int,
+    chosen: Candidate,
+    snapshot: Snapshot,
+    budget_micro: int | None,
+) -> AttemptRecord:
+    """The attempt that a decision opens, with its permit.
+
+    Args:
+        budget_micro: What the run may still cost.
+    """
     assert chosen.finish_at is not None
     assert chosen.finish_high_at is not None
     now_at = snapshot.now_at
@@ -224,6 +237,7 @@ def _attempt(control: ControlPlane, plan: RunPlan, number: int, chosen: Candidat
         cap_micro=chosen.cap_micro,
         issued_at=now_at,
         expires_at=now_at + START_ALLOWANCE_S + OVERRUN * (chosen.finish_high_at - now_at),
+        most_micro=most_for(chosen.cap_micro, budget_micro),
     )
     return AttemptRecord(
         run_id=plan.run_id,

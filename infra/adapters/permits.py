@@ -20,16 +20,18 @@ from infra.adapters.signing_keys import (
 from infra.core.canonical import plain
 from infra.core.errors import RefusedError
 from infra.core.inventory import TrustZone
-from infra.core.trust import PermitClaims, PermittedDataset
+from infra.core.trust import PermitClaims, PermitExtension, PermittedDataset
 
 __all__ = ["PermitSigner", "PermitVerifier", "create_key_pair"]
 
 PERMIT_TYPE = "headrace-permit+jwt"
+EXTENSION_TYPE = "headrace-extension+jwt"
 _TEXTS = ("id", "run_id", "site", "pool", "offer", "work_sha256")
-_COUNTS = ("attempt", "devices", "cap_micro")
+_COUNTS = ("attempt", "devices", "cap_micro", "most_micro")
 _TIMES = ("issued_at", "expires_at")
 _FIELDS = frozenset(PermitClaims.__dataclass_fields__)
 _DATASET_FIELDS = frozenset(PermittedDataset.__dataclass_fields__)
+_EXTENSION_FIELDS = frozenset(PermitExtension.__dataclass_fields__)
 _REMEDY = "start the run through its deployment, so that it is placed"
 
 
@@ -61,6 +63,10 @@ class PermitSigner:
         """A compact JWS (EdDSA, Ed25519)."""
         return sign_document(self._key, PERMIT_TYPE, plain(claims))
 
+    def sign_extension(self, extension: PermitExtension) -> str:
+        """The same for an extension."""
+        return sign_document(self._key, EXTENSION_TYPE, plain(extension))
+
     def verifier(self) -> PermitVerifier:
         """The verifier that fits this signer."""
         return PermitVerifier(self._key.public_key())
@@ -88,12 +94,32 @@ class PermitVerifier:
             RefusedError: ``PERMIT_MALFORMED`` when it is no permit, ``PERMIT_FORGED`` when the control plane did not
                 sign it.
         """
+        return _claims(self._open(token, PERMIT_TYPE))
+
+    def verify_extension(self, token: str) -> PermitExtension:
+        """An authentic extension. Whether it is for a permit at hand is ``extended_cap``'s question.
+
+        Raises:
+            RefusedError: As for :meth:`verify`.
+        """
+        payload = self._open(token, EXTENSION_TYPE)
         try:
-            payload = open_document(token, self._key, PERMIT_TYPE)
+            _exactly(payload, _EXTENSION_FIELDS)
+            for name in ("permit_id", "run_id"):
+                _require(isinstance(payload[name], str) and payload[name] != "", name)
+            for name in ("attempt", "cap_micro"):
+                _require(type(payload[name]) is int and payload[name] >= 0, name)
+            _require(type(payload["issued_at"]) in (int, float) and math.isfinite(payload["issued_at"]), "issued_at")
+        except (KeyError, TypeError, ValueError) as problem:
+            raise RefusedError("PERMIT_MALFORMED", f"{problem}", "extension of a permit", _REMEDY) from problem
+        return PermitExtension(**payload)
+
+    def _open(self, token: str, kind: str) -> dict[str, Any]:
+        try:
+            return open_document(token, self._key, kind)
         except BadSignatureError as problem:
             code = "PERMIT_MALFORMED" if problem.malformed else "PERMIT_FORGED"
             raise RefusedError(code, f"{problem}", "permit", _REMEDY) from problem
-        return _claims(payload)
 
 
 def _claims(payload: dict[str, Any]) -> PermitClaims:

@@ -62,7 +62,7 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
         ("wake-ups", 1.0, wake_ups.look),
         ("orphans", 2.0, lambda: mend(control)),
         ("spot", 5.0, spot_watch.look),
-        ("caps", 5.0, cap_watch.look),
+        ("caps", 2.0, cap_watch.look),
         ("reaper", 5.0, reap_local_sites),
         ("tidying", 3600.0, tidy),
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from infra.core.errors import RefusedError
 from infra.core.inventory import Site, TrustZone
 from infra.core.jurisdictions import permits
+from infra.core.units import usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,9 @@ class PermitClaims:
     Attributes:
         id: Unique; a site honours it for one flow run only.
         work_sha256: Digest of the work description, so that a copied permit can do nothing else.
-        cap_micro: The most that this attempt may cost.
+        cap_micro: The most that this attempt may cost, unless the control plane extends the permit.
         residency: Tags of the request itself; the datasets' own tags are checked as well.
+        most_micro: How far extensions may raise the cap; less than the cap for not at all.
     """
 
     id: str
@@ -45,6 +47,52 @@ class PermitClaims:
     cap_micro: int
     issued_at: float
     expires_at: float
+    most_micro: int = 0
+
+    @property
+    def limit_micro(self) -> int:
+        """What the attempt can cost at most, with all extensions that there may be."""
+        return max(self.cap_micro, self.most_micro)
+
+
+@dataclass(frozen=True, slots=True)
+class PermitExtension:
+    """More money for a permit that is in use; signed by the control plane, which has reserved it.
+
+    Attributes:
+        cap_micro: The new cap: what the attempt may cost in all.
+    """
+
+    permit_id: str
+    run_id: str
+    attempt: int
+    cap_micro: int
+    issued_at: float
+
+
+def extended_cap(claims: PermitClaims, extension: PermitExtension) -> int:
+    """The cap of a permit with an (already verified) extension, in micro-dollars.
+
+    Raises:
+        RefusedError: ``EXTENSION_WRONG_PERMIT`` for another permit's, ``EXTENSION_TOO_LARGE`` when the permit leaves no room for it.
+    """
+    where = f"extension for run {claims.run_id}, attempt {claims.attempt}"
+    named = (extension.permit_id, extension.run_id, extension.attempt)
+    if named != (claims.id, claims.run_id, claims.attempt):
+        raise RefusedError(
+            "EXTENSION_WRONG_PERMIT",
+            f"it is for permit {extension.permit_id}",
+            where,
+            "look who can write to the object store",
+        )
+    if extension.cap_micro > claims.limit_micro:
+        raise RefusedError(
+            "EXTENSION_TOO_LARGE",
+            f"{usd(extension.cap_micro)}, and the permit leaves room for {usd(claims.limit_micro)}",
+            where,
+            "place the run again for more",
+        )
+    return extension.cap_micro
 
 
 CLOCK_LEEWAY_S = 30.0

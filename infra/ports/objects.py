@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from infra.core.trust import PermitClaims
+from infra.core.trust import PermitClaims, PermitExtension
 
 
 class ObjectStore(Protocol):
@@ -38,7 +38,13 @@ class PermitSigner(Protocol):
     def sign(self, claims: PermitClaims) -> str:
         """A compact JWS (EdDSA, Ed25519)."""
 
+    def sign_extension(self, extension: PermitExtension) -> str:
+        """The same for an extension."""
+
 
 class PermitVerifier(Protocol):
     def verify(self, token: str) -> PermitClaims:
         """Claims of an authentic permit; RefusedError PERMIT_MALFORMED or PERMIT_FORGED otherwise. Checks no times."""
+
+    def verify_extension(self, token: str) -> PermitExtension:
+        """An authentic extension; RefusedError as for a permit otherwise."""

@@ -6,8 +6,10 @@ may be called from several threads, each for another attempt.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra import faults
+from infra.adapters.extensions import read_extended_cap
 from infra.adapters.reports import Refusal, refusal_key, report_key, sign_refusal, sign_report
 from infra.core.canonical import digest
 from infra.core.errors import HeadraceError, InputError, RefusedError
@@ -27,6 +30,8 @@ from infra.ports import Clock, ClusterAddress, ClusterProvider, Lease, ObjectSto
 from infra.worker.context import SiteContext, SiteOutcome, read_outcome
 from infra.worker.reaper import SiteReaper
 from infra.worker.site_state import AttemptNote, SiteState, with_process
+
+logger = logging.getLogger("headrace.site")
 
 LEASE_MARGIN_S = 20.0
 """How much longer a cluster may live than its money lasts: the time to stop it in order, not to compute."""
@@ -62,6 +67,11 @@ class SiteAttempt:
         lease = self.lease
         return cap_reached_at(self.admission.offer.price, lease.devices, lease.opened_at, lease.cap_micro)
 
+    @property
+    def extendable(self) -> bool:
+        """Whether its permit leaves room for a larger cap."""
+        return self.lease.cap_micro < self.admission.claims.limit_micro
+
     def cost_micro(self, now_at: float) -> int:
         return machine_cost_micro(self.admission.offer.price, self.lease.devices, self.lease.opened_at, now_at)
 
@@ -92,6 +102,7 @@ class SiteDesk:
         self._providers, self._store_url = providers, store_url
         self._store_credentials = dict(store_credentials or {})
         self._reaper = SiteReaper(state.directory, site)
+        self._noting = threading.Lock()
 
     def admit(self, flow_run_id: str, parameters: Mapping[str, Any]) -> Admission:
         """Check everything, and use the permit up. Nothing else is started or written for a refused run.
@@ -149,7 +160,8 @@ class SiteDesk:
     def begin(self, admission: Admission) -> SiteAttempt:
         """Write the lease down, before anything of it exists, and say that the attempt has begun."""
         claims, now_at = admission.claims, self.clock.now()
-        money_ends_at = cap_reached_at(admission.offer.price, claims.devices, now_at, claims.cap_micro)
+        # Machines carry their hard end from the start, so it leaves room for extensions; the cap is watched from here.
+        money_ends_at = cap_reached_at(admission.offer.price, claims.devices, now_at, claims.limit_micro)
         lease = Lease(
             id=claims.id,
             run_id=claims.run_id,
@@ -205,7 +217,8 @@ class SiteDesk:
 
     def process_started(self, attempt: SiteAttempt, pid: int) -> None:
         """Write the flow process down, for whoever has to account for it after a kill."""
-        attempt.note = self.state.note(with_process(attempt.note, pid))
+        with self._noting:
+            attempt.note = self.state.note(with_process(attempt.note, pid))
 
     def left_by(self, attempt: SiteAttempt) -> SiteOutcome:
         """What the flow process left so far; an empty outcome when it left nothing."""
@@ -215,6 +228,25 @@ class SiteDesk:
         """Sign and send a meter reading."""
         self._post(attempt.note, ReportKind.METER)
         self.deliver()
+
+    def look_for_extension(self, attempt: SiteAttempt) -> bool:
+        """Take up an extension of the attempt's permit; whether its cap is larger now.
+
+        One that is not authentic, or cannot be read, counts as none.
+        """
+        try:
+            cap_micro = read_extended_cap(self._store, self._verifier, attempt.admission.claims)
+        except RefusedError as problem:
+            logger.warning("%s", problem)
+            return False
+        except Exception as problem:  # whatever kind of store it is that does not answer
+            logger.debug("No extension can be looked for: %r", problem)
+            return False
+        if cap_micro is None or cap_micro <= attempt.lease.cap_micro:
+            return False
+        with self._noting:
+            attempt.note = self.state.note(replace(attempt.note, lease=replace(attempt.lease, cap_micro=cap_micro)))
+        return True
 
     def close(self, attempt: SiteAttempt, outcome: ReportOutcome, exit_code: int | None, message: str) -> SiteReport:
         """Close the cluster, then say what was used. Every attempt that began ends here, whatever happened to it."""

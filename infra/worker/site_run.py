@@ -23,6 +23,10 @@ from infra.worker.desk import Admission, SiteAttempt, SiteDesk
 from infra.worker.running import Running, StopReason
 
 _CLOCK_STEP_S = 0.5
+_EXTENSION_STEP_S = 2.0
+NEAR = 0.75
+"""Share of its money's time from which on an extension is looked for: somewhat before the control plane grants any."""
+
 _OUTCOMES = {
     StopReason.CANCELLED: ReportOutcome.CANCELLED,
     StopReason.CAPPED: ReportOutcome.CAPPED,
@@ -136,10 +140,21 @@ class SiteRun:
         return opened[0]
 
     async def _watch_the_clock(self, attempt: SiteAttempt, running: Running) -> None:
-        """Stop the run when its money or its lease ends, whichever is first."""
-        capped_at, ends_at = attempt.capped_at, attempt.admission.claims.expires_at
-        first_at = min(capped_at, ends_at)
-        while (left_s := first_at - self._clock.now()) > 0:
+        """Stop the run when its money, with all extensions, or its permit ends, whichever is first."""
+        ends_at = attempt.admission.claims.expires_at
+        looks_at = self._clock.now()
+        while True:
+            capped_at, now_at = attempt.capped_at, self._clock.now()
+            left_s = min(capped_at, ends_at) - now_at
+            near = attempt.extendable and now_at - attempt.lease.opened_at >= NEAR * (
+                capped_at - attempt.lease.opened_at
+            )
+            if near and (now_at >= looks_at or left_s <= 0):
+                looks_at = now_at + _EXTENSION_STEP_S
+                if await anyio.to_thread.run_sync(self._desk.look_for_extension, attempt):
+                    continue
+            if left_s <= 0:
+                break
             # In steps, because the wall clock may be set while we wait.
             await anyio.sleep(_CLOCK_STEP_S if math.isinf(left_s) else min(_CLOCK_STEP_S, left_s))
         if capped_at <= ends_at:

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from infra.adapters.extensions import leave_extension
 from infra.adapters.objects import open_store
 from infra.adapters.permits import PermitSigner, create_key_pair
 from infra.adapters.reports import load_trusted_keys, read_refusal, read_report
 from infra.core.canonical import digest
 from infra.core.inventory import TrustZone
-from infra.core.metering import ReportOutcome, SiteReport, charge_parts
-from infra.core.trust import PermitClaims
+from infra.core.metering import ReportOutcome, SiteReport, cap_reached_at, charge_parts
+from infra.core.trust import PermitClaims, PermitExtension
 from infra.worker import HeadraceWorker
 from tests.integration.prefect_server import PrefectServer, is_alive, running_server, wait_until
 from tests.integration.site_worker import OFFERS, SITE
@@ -64,7 +65,9 @@ class SiteUnderTest:
             AWS_SECRET_ACCESS_KEY="secret",
         )
 
-    def permitted(self, offer: str = "gpu", cap_micro: int = 5_000_000, **parameters: Any) -> dict[str, Any]:
+    def permitted(
+        self, offer: str = "gpu", cap_micro: int = 5_000_000, most_micro: int = 0, **parameters: Any
+    ) -> dict[str, Any]:
         """Parameters of a flow run with a good permit."""
         run_id = str(uuid.uuid4())
         work = {"run_id": run_id, "attempt": 1, "kind": "probe", "inputs": [], "parameters": parameters}
@@ -84,6 +87,7 @@ class SiteUnderTest:
             cap_micro=cap_micro,
             issued_at=now_at,
             expires_at=now_at + 600,
+            most_micro=most_micro,
         )
         return {"permit": self.signer.sign(claims), "work": work}
 
@@ -215,6 +219,21 @@ def test_a_run_is_stopped_at_its_cap(site: SiteUnderTest) -> None:
     report = site.report(parameters)
     assert report.outcome is ReportOutcome.CAPPED
     assert charge_parts(report, OFFERS[0].price, 0, 3_000).total_micro == 3_000
+
+
+def test_a_run_goes_on_with_an_extension_and_is_stopped_at_the_larger_cap(site: SiteUnderTest) -> None:
+    parameters = site.permitted(sleep_s=600, cap_micro=3_000, most_micro=6_000)
+    flow_run_id, run_id = site.run(parameters), parameters["work"]["run_id"]
+    started_at = site.report(parameters, "opened").started_at
+    extension = PermitExtension(f"permit-{run_id}", run_id, 1, 4_500, time.time())
+    leave_extension(site.store, site.signer, extension)
+    run = site.server.wait_for(flow_run_id)
+    assert (run["state_type"], run["state"]["name"]) == ("FAILED", "Capped")
+    report = site.report(parameters)
+    price = OFFERS[0].price
+    assert report.outcome is ReportOutcome.CAPPED
+    assert report.ended_at >= cap_reached_at(price, 1, started_at, 4_500)
+    assert charge_parts(report, price, 0, 4_500).total_micro == 4_500
 
 
 def test_a_killed_worker_leaves_nothing_and_its_run_is_reported_lost(site: SiteUnderTest, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from infra.adapters.current_policy import apply_policy, current_policy
 from infra.adapters.memory import FixedClock, MemoryDatabase
 from infra.adapters.objects import MemoryStore
 from infra.adapters.observation import take_snapshot
+from infra.adapters.permits import PermitSigner
 from infra.adapters.reports import write_report
 from infra.controller.spot_watch import SpotWatch
 from infra.core.inventory import Purchase
@@ -54,7 +55,7 @@ class Control:
     def __init__(self) -> None:
         self.clock = FixedClock(NOW_AT)
         self.database, self.store = MemoryDatabase(self.clock), MemoryStore()
-        self.trusted_keys, self.revoked = {"cloud-eu": KEY.public_key()}, {}
+        self.trusted_keys, self.revoked, self.signer = {"cloud-eu": KEY.public_key()}, {}, PermitSigner(KEY)
         apply_policy(self.database, PolicySource(PERMIT_ALL, ""), "", NOW_AT)
         self.database.ledger.set_limit("vision", "2026-11", 100 * USD, NOW_AT)
         version = replace(DOCS, copies=("cloud-eu",))
