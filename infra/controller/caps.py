@@ -57,9 +57,12 @@ class CapWatch:
             return ""
         # Readings are some seconds old, and the machines went on since.
         now_at = max(report.ended_at, self._control.clock.now())
-        used_micro = charged_parts(self._control, attempt, replace(report, ended_at=now_at), cap_micro).total_micro
-        if used_micro < NEAR * cap_micro:
+        used = charged_parts(self._control, attempt, replace(report, ended_at=now_at), cap_micro)
+        # Data that was read is paid; only machines go on costing money.
+        machines_micro = used.boot_micro + used.compute_micro
+        if machines_micro == 0 or machines_micro < NEAR * (cap_micro - used.egress_micro):
             return ""
+        used_micro = used.total_micro
         # What stood in the way may be gone by the next look; the event is sent once.
         extension = extend(self._control, attempt)
         if self._told[key] == cap_micro and extension.why_not is not None:

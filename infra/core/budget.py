@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from infra.core.units import require_number
 
-EXTENDABLE = 2
+EXTENDABLE = 3
 """An attempt's cap may be raised to this multiple of what was reserved for it at first."""
 
 STEPS = 4

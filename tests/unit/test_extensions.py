@@ -16,7 +16,7 @@ from infra.adapters.extensions import extension_key, leave_extension, read_exten
 from infra.adapters.permits import PermitSigner
 from infra.adapters.revocation import Revocation
 from infra.controller.caps import CapWatch
-from infra.core.budget import EXTENDABLE, EntryKind, most_for, next_cap
+from infra.core.budget import EXTENDABLE, STEPS, EntryKind, most_for, next_cap
 from infra.core.errors import RefusedError
 from infra.core.inventory import Purchase
 from infra.core.lifecycle import AttemptState
@@ -137,18 +137,18 @@ class Extending(Control):
 def test_money_is_reserved_before_the_site_is_told() -> None:
     control = Extending()
     cap = control.attempt.cap_micro
-    assert control.attempt.permit.most_micro == 2 * cap
+    assert control.attempt.permit.most_micro == EXTENDABLE * cap
     caps = []
     while (extension := control.extend()).why_not is None:
         caps.append(extension.cap_micro)
         assert control.extended_to() == extension.cap_micro == control.database.ledger.reserved_for("run-1", 1)
-    assert extension == Extension(2 * cap, NoExtension.NO_ROOM)
-    assert len(caps) == 4
+    assert extension == Extension(EXTENDABLE * cap, NoExtension.NO_ROOM)
+    assert len(caps) == (EXTENDABLE - 1) * STEPS
     kinds = [entry.kind for entry in control.database.ledger.entries(run_id="run-1")]
-    assert kinds == [EntryKind.RESERVE, *4 * [EntryKind.EXTEND]]
+    assert kinds == [EntryKind.RESERVE, *len(caps) * [EntryKind.EXTEND]]
     balance = control.database.ledger.balance("vision", "2026-11")
     assert balance is not None
-    assert balance.reserved_micro == 2 * cap
+    assert balance.reserved_micro == EXTENDABLE * cap
 
 
 def test_the_runs_own_budget_bounds_it() -> None:

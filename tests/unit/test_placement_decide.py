@@ -13,7 +13,7 @@ from infra.core.inventory import Purchase, TrustZone
 from infra.core.placement.decide import ENGINE, decide
 from infra.core.placement.decision import CostParts, Outcome, ReasonCode, TimeParts
 from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S, speed_up
-from infra.core.placement.optimise import CAP_HEADROOM
+from infra.core.placement.optimise import CAP_HEADROOM, EXTENSION_S
 from infra.core.placement.snapshot import Health, OfferLoad, Rate, Release, SiteHealth
 from infra.core.pricing import Price, PriceWindow
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind
@@ -100,7 +100,7 @@ def test_cost_and_time_by_part_on_demand():
     boot = math.ceil(4 * USD * 100.0 / HOUR_S)
     assert told.cost == CostParts(compute_micro=total - boot, boot_micro=boot)
     high = math.ceil(4 * USD * high_s(100.0, 32.0, 1000.0) / HOUR_S)
-    assert told.cap_micro == CAP_HEADROOM * math.ceil(high * 110 / 100)
+    assert told.cap_micro == math.ceil(high * 110 / 100) + math.ceil(4 * USD * EXTENSION_S / HOUR_S)
     assert told.cost_high_micro == told.cost_p90_micro == high
     assert told.finish_high_at == told.finish_p90_at == pytest.approx(NOW_AT + high_s(100.0, 32.0, 1000.0))
     assert told.time_high == TimeParts(boot_s=150.0, transfer_s=48.0, compute_s=1500.0)
@@ -110,7 +110,7 @@ def test_egress_is_paid_to_the_site_that_the_data_leaves():
     there = replace(DIGITS, copies=("cloud-eu",))
     decision = decide(request(), snapshot(datasets=(there, DOCS)))
     assert candidate(decision, "onprem", "owned").cost == CostParts(egress_micro=4 * 90_000)
-    assert candidate(decision, "onprem", "owned").cap_micro == CAP_HEADROOM * 4 * 90_000
+    assert candidate(decision, "onprem", "owned").cap_micro == 4 * 90_000
     assert candidate(decision, "cloud-eu", "od").cost.egress_micro == 0
 
 
@@ -249,6 +249,16 @@ class TestCapacity:
         assert decide(request(), snapshot(loads=(load,))).chosen.start_at == NOW_AT + 20
 
 
+def test_the_cap_of_a_short_run_is_a_multiple_of_its_need_and_of_any_within_the_budgets():
+    here = site("cloud-eu", "DE", offer("od", Purchase.ON_DEMAND, 4 * USD))
+    world = snapshot(sites=(here,), datasets=(replace(DOCS, copies=("cloud-eu",)),))
+    asked = on_docs(units=10.0)
+    needed = math.ceil(math.ceil(4 * USD * high_s(10.0) / HOUR_S) * 110 / 100)
+    assert decide(asked, world).chosen.cap_micro == CAP_HEADROOM * needed
+    assert decide(replace(asked, budget_micro=2 * needed), world).chosen.cap_micro == 2 * needed
+    assert decide(replace(asked, budget_micro=needed), world).chosen.cap_micro == needed
+
+
 class TestLimitsAreInclusive:
     def test_deadline(self):
         exact = request(deadline_at=NOW_AT + 1500.0, purchases=(Purchase.OWNED,))
@@ -257,7 +267,7 @@ class TestLimitsAreInclusive:
 
     def test_budgets(self):
         paid = request(purchases=(Purchase.ON_DEMAND,))
-        cap = decide(paid, snapshot()).chosen.cap_micro // CAP_HEADROOM
+        cap = decide(paid, snapshot()).chosen.cap_micro - math.ceil(4 * USD * EXTENSION_S / HOUR_S)
         assert decide(replace(paid, budget_micro=cap + 1), snapshot()).chosen.cap_micro == cap + 1
         assert decide(replace(paid, budget_micro=cap), snapshot()).outcome is Outcome.RUN
         assert decide(replace(paid, budget_micro=cap - 1), snapshot()).outcome is Outcome.INFEASIBLE

@@ -22,7 +22,7 @@ from infra.adapters.observation import take_snapshot
 from infra.adapters.permits import PermitSigner
 from infra.adapters.reports import write_report
 from infra.controller.spot_watch import SpotWatch
-from infra.core.inventory import Purchase
+from infra.core.inventory import Purchase, Site
 from infra.core.lifecycle import AttemptState
 from infra.core.metering import ReportKind, ReportOutcome, SiteReport
 from infra.core.placement.decision import Outcome
@@ -31,7 +31,7 @@ from infra.core.policy import PERMIT_ALL
 from infra.core.policy_source import PolicySource
 from infra.core.workload import DatasetRef, WorkKind
 from infra.documents.policy_windows import policy_at
-from infra.ports import AttemptRecord
+from infra.ports import AttemptRecord, ControlStore
 from infra.render.replay import replayed
 from tasks.attempts import closing_report, conclude, settle, wanted_units
 from tasks.entry import EndedError
@@ -49,17 +49,31 @@ ON_DEMAND_MICRO = 4 * USD * 3700 // 3600
 CLOUD_ONLY = (Purchase.ON_DEMAND, Purchase.SPOT)
 
 
-class Control:
-    """As much of a control plane as placing, watching and settling need."""
+def furnish(database: ControlStore, **limits: int) -> None:
+    """What a control plane's database holds before the first run: a policy, budgets, the documents in the cloud.
 
-    def __init__(self) -> None:
-        self.clock = FixedClock(NOW_AT)
-        self.database, self.store = MemoryDatabase(self.clock), MemoryStore()
+    Args:
+        limits: Micro-dollars by tenant; $100 for ``vision`` when there are none.
+    """
+    apply_policy(database, PolicySource(PERMIT_ALL, ""), "", NOW_AT)
+    for tenant, limit_micro in (limits or {"vision": 100 * USD}).items():
+        database.ledger.set_limit(tenant, "2026-11", limit_micro, NOW_AT)
+    database.catalog.accept(replace(DOCS, copies=("cloud-eu",)), "file:///docs", "ab" * 32, NOW_AT)
+
+
+class Control:
+    """As much of a control plane as placing, watching and settling need.
+
+    Args:
+        database: One that holds all it needs already; without it, one in memory is made.
+    """
+
+    def __init__(self, database: ControlStore | None = None, sites: tuple[Site, ...] = (EU,)) -> None:
+        self.clock, self.sites = FixedClock(NOW_AT), sites
+        self.database, self.store = database or MemoryDatabase(self.clock), MemoryStore()
         self.trusted_keys, self.revoked, self.signer = {"cloud-eu": KEY.public_key()}, {}, PermitSigner(KEY)
-        apply_policy(self.database, PolicySource(PERMIT_ALL, ""), "", NOW_AT)
-        self.database.ledger.set_limit("vision", "2026-11", 100 * USD, NOW_AT)
-        version = replace(DOCS, copies=("cloud-eu",))
-        self.database.catalog.accept(version, "file:///docs", "ab" * 32, NOW_AT)
+        if database is None:
+            furnish(self.database)
 
     def wait_micro_per_hour(self, tenant: str) -> int:
         return 0
@@ -69,7 +83,7 @@ class Control:
         priors = (Rate(WorkKind.TRAINING, "", 0.0, 1.0, 0.5),)
         return take_snapshot(
             self.database,
-            (EU,),
+            self.sites,
             lambda at: policy_at(source, at),
             priors,
             lambda *_: (),

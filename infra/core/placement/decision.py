@@ -87,8 +87,8 @@ class Candidate:
         finish_high_at: Finish at the probability that the request requires: the deadline is held against it.
         cost: Expected cost by part.
         wait_micro: What its wait is worth to the request; nobody is charged for it.
-        cap_micro: What is reserved, and the most that may be spent: the cost with the spread on top, with headroom
-            where the budgets have it.
+        cap_micro: What is reserved, and the most that may be spent unless it is extended: the cost with the spread on
+            top, with a little headroom where the budgets have it.
         feasible: Whether every hard constraint holds.
         reasons: Why it is not the choice; empty for the chosen one only.
         finish_p90_at: Finish that is kept nine times of ten.

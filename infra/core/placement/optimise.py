@@ -6,8 +6,9 @@ what it is worth to the request; then the earlier finish.
 Cost of one start: the devices are paid from the start to the end, boot, transfer and rework included, at the
 prices of the windows that this span crosses; data that must move pays its source's egress once. What a start *needs* is
 the same for the time that is kept with the required probability, plus ``CAP_MARGIN_PERCENT`` on the machine time: both
-budgets are held against it. What is reserved, the cap, is up to ``CAP_HEADROOM`` times that where both budgets allow it: a run that takes longer than anybody
-thought goes on instead of being stopped with money left.
+budgets are held against it. What is reserved, the cap, is that and the price of ``EXTENSION_S`` more seconds, at most ``CAP_HEADROOM``
+times the need, where both budgets allow it: a run that takes longer than anybody thought is extended while it runs, and until an
+extension has reached its site it goes on.
 """
 
 from __future__ import annotations
@@ -34,8 +35,11 @@ from infra.core.workload import Fallback
 HORIZON_S = 48 * 3600.0
 """How far ahead a cheaper price window is waited for."""
 
+EXTENSION_S = 120.0
+"""An extension of a running attempt has reached its site by then, or does not come. For so long its devices are paid beyond the need."""
+
 CAP_HEADROOM = 3
-"""How many times its need a run may spend when its own budget and its tenant's have room for it."""
+"""And at most so many times the need is reserved: the cap of runs of a few seconds."""
 
 _FREE = Price(0)
 _CODE_ORDER = {code: index for index, code in enumerate(ReasonCode)}
@@ -342,7 +346,7 @@ def best_candidate(world: World, assessment: Assessment) -> Candidate:
         time=plan.time if plan else TimeParts(),
         cost=plan.cost if plan else CostParts(),
         wait_micro=plan.wait_micro if plan else 0,
-        cap_micro=_cap(world, plan.needed_micro) if plan else 0,
+        cap_micro=_cap(world, assessment.offer, plan.needed_micro) if plan else 0,
         **uncertain,
     )
 
@@ -369,11 +373,13 @@ def _cost_of(world: World, offer: Offer, plan: Plan, seconds: float) -> int:
     return price.cost(plan.start_at, seconds, world.request.resources.devices) + plan.cost.egress_micro
 
 
-def _cap(world: World, needed_micro: int) -> int:
+def _cap(world: World, offer: Offer, needed_micro: int) -> int:
     """What is reserved: the need with headroom, within both budgets, and never less than the need."""
     budget_micro, available_micro = world.request.budget_micro, world.balance.available_micro
     room_micro = available_micro if budget_micro is None else min(budget_micro, available_micro)
-    return max(needed_micro, min(CAP_HEADROOM * needed_micro, room_micro))
+    second_micro = (offer.price or _FREE).micro_per_hour * world.request.resources.devices / SECONDS_PER_HOUR
+    headroom_micro = min((CAP_HEADROOM - 1) * needed_micro, math.ceil(EXTENSION_S * second_micro))
+    return max(needed_micro, min(needed_micro + headroom_micro, room_micro))
 
 
 def by_cost(candidate: Candidate) -> tuple[int, float, str, str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from infra.core.budget import Balance
+from infra.core.budget import Balance, most_for
 from infra.core.errors import InputError
 from infra.core.inventory import Site
 from infra.core.placement.decide import decide
@@ -48,6 +48,7 @@ class _Running:
     chosen: Candidate
     period: str
     cost_micro: int
+    reserved_micro: int
 
 
 @dataclass(slots=True)
@@ -151,7 +152,12 @@ class _Rehearsal:
             entry = entry_of(run.run_id, run.fate.arrived_at, request, world, decision)
             self._state.waiting[run.run_id] = _Waiting(run, decision, now_at, entry)
             return False
-        self._start(run, decision, chosen, now_at)
+        room_micro = next(
+            balance.available_micro
+            for balance in world.balances
+            if (balance.tenant, balance.period) == (request.tenant, period_of(now_at))
+        )
+        self._start(run, decision, chosen, room_micro, now_at)
         return True
 
     def _plan_look(self, now_at: float) -> None:
@@ -170,16 +176,18 @@ class _Rehearsal:
             return planned_at
         return now_at + max(OVERDUE_S, _LOOK_AGAIN * (now_at - run.fate.arrived_at))
 
-    def _start(self, run: RecordedRun, decision: Decision, chosen: Candidate, now_at: float) -> None:
+    def _start(self, run: RecordedRun, decision: Decision, chosen: Candidate, room_micro: int, now_at: float) -> None:
         assert chosen.finish_at is not None, "what runs has a finish"
         reality = run.reality or Reality()
         held_s = (chosen.finish_at - now_at) * reality.time_ratio
         cost_micro = charged(chosen, reality)
         period = period_of(now_at)
         account = self._state.accounts.setdefault((run.request.tenant, period), _Account(0))
-        account.reserved_micro += chosen.cap_micro
-        # The site stops a run at its cap.
-        self._state.running[run.run_id] = _Running(run, chosen, period, min(cost_micro, chosen.cap_micro))
+        # The site stops a run at its cap; by then that was extended as far as the budgets go.
+        cost_micro = min(cost_micro, most_for(chosen.cap_micro, run.request.budget_micro), room_micro)
+        reserved_micro = max(chosen.cap_micro, cost_micro)
+        account.reserved_micro += reserved_micro
+        self._state.running[run.run_id] = _Running(run, chosen, period, cost_micro, reserved_micro)
         self._state.fates[run.run_id] = replace(
             self._ran(self._state.running[run.run_id], now_at, now_at + held_s), decision=decision, decided_at=now_at
         )
@@ -188,7 +196,7 @@ class _Rehearsal:
     def _end(self, run_id: str, now_at: float) -> None:
         running = self._state.running.pop(run_id)
         account = self._state.accounts[running.run.request.tenant, running.period]
-        account.reserved_micro -= running.chosen.cap_micro
+        account.reserved_micro -= running.reserved_micro
         account.settled_micro += running.cost_micro
 
     def _look(self, now_at: float) -> None:
