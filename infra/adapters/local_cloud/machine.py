@@ -30,6 +30,10 @@ ALARM_AFTER_S = 2.0
 """How long after its hard end a machine that did not manage to end itself is ended by the operating system."""
 
 
+SAME_END_S = 0.5
+"""A keeper that closes its cluster so long before a machine's hard end, or later, does so because the lease ends."""
+
+
 class Role(StrEnum):
     SCHEDULER = "scheduler"
     WORKER = "worker"
@@ -121,6 +125,9 @@ class Life:
 
     def end(self, why: End, detail: str = "") -> NoReturn:
         """Write why, and leave at once: a machine that goes takes its unfinished work with it."""
+        ends_at = self._spec.ends_at
+        if why is End.CLOSED and ends_at is not None and time.time() >= ends_at - SAME_END_S:
+            why = End.LEASE_ENDED
         with self._lock:
             write_json(
                 self._spec.record_path,
