@@ -92,7 +92,11 @@ def plain_worker(client: SyncPrefectClient, home: Path) -> Iterator[UUID]:
         raise
     finally:
         worker.terminate()
-        worker.wait(timeout=30)
+        try:
+            worker.wait(timeout=30)
+        except subprocess.TimeoutExpired:  # what was measured is not lost for that
+            worker.kill()
+            worker.wait()
 
 
 def once(client: SyncPrefectClient, deployment: UUID, parameters: dict[str, object]) -> FlowRun:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -148,9 +148,8 @@ class Rules:
     ahead: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedJob:
-    """The decision about one job.
+class PlannedJob(NamedTuple):
+    """The decision about one job. A named tuple, because thousands are made in each plan.
 
     Attributes:
         id: Its name.
