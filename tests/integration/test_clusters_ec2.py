@@ -295,7 +295,7 @@ def test_closing_a_lease_on_its_way_up_ends_the_start(cloud: Ec2Emulator, provid
 
 def test_a_start_that_takes_too_long_says_at_which_step(cloud: Ec2Emulator, provider: Ec2Cloud) -> None:
     cloud.faults.boot_s = 60.0
-    provider._start_timeout_s = 4.0
+    provider._start_timeout_s = 16.0  # half of it for the scheduler, so that creating its machine may take a while
     with pytest.raises(UnavailableError, match="waiting for the scheduler to answer"):
         provider.open(lease("slow"), ec2_offer(), ec2_site(cloud))
     assert of_lease(cloud, "slow") == []
