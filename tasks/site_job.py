@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.core.workload import WorkKind
+from tasks.departures import Departures, none_announced
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,6 +117,7 @@ class SiteJob:
         client: A Dask client of the lease's cluster, TLS on.
         workers: Addresses of the Dask workers that this lease may use; work is pinned to them.
         progress: ``progress(done, total, message)`` in the kind's units; cheap to call often.
+        departures: Workers that are taken back soon.
     """
 
     work: SiteWork
@@ -125,3 +127,4 @@ class SiteJob:
     outputs: AttemptOutputs
     checkpoints: Checkpoints
     progress: Callable[[float, float, str], None]
+    departures: Departures = none_announced

@@ -16,6 +16,7 @@ from infra.core.errors import HeadraceError, InputError, RefusedError, Unavailab
 from infra.faults import Point
 from infra.ports import ClusterAddress, ObjectStore
 from infra.worker.context import SiteContext, SiteOutcome
+from tasks.departures import announced_in
 from tasks.site_io import StoreCheckpoints, StoreInputs, StoreOutputs
 from tasks.site_job import SiteJob, SiteResult, SiteWork
 from tasks.work import WORK
@@ -76,6 +77,7 @@ def _run(
             outputs=outputs,
             checkpoints=StoreCheckpoints(store, work.run_id, work.attempt),
             progress=progress,
+            departures=announced_in(client),
         )
         result = WORK[work.kind](job)
         manifest_sha256 = outputs.finish(result)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from infra.core.canonical import digest
+from tasks.departures import last_is_leaving, reclaimed
 from tasks.parameters import Parameters
 from tasks.site_job import SiteJob, SiteResult, SiteWork
 from tasks.stopping import sigterm_as_event, stopped
@@ -146,6 +147,7 @@ class _Course:
         optimiser = self._optimiser(weights, state)
         total_steps = self.steps_per_epoch * self._settings.epochs
         saved_at = told_at = time.monotonic()
+        announced = 0
         while state.steps < total_steps:
             epoch, place = divmod(state.steps, self.steps_per_epoch)
             if place == 0:
@@ -160,6 +162,13 @@ class _Course:
             if place == self.steps_per_epoch - 1:
                 state.curve.append(self._epoch_entry(epoch, state))
             now = time.monotonic()
+            departures = self._job.departures()
+            if len(departures) > announced and state.steps < total_steps:
+                announced, saved_at = len(departures), now
+                self._save(state, optimiser, weights)
+            if last_is_leaving(self.replicas.workers, departures) and state.steps < total_steps:
+                self._save(state, optimiser, weights)
+                raise reclaimed(f"run {self._job.work.run_id}, step {state.steps} of {total_steps}")
             if stop_asked() and state.steps < total_steps:
                 self._save(state, optimiser, weights)
                 raise stopped(f"run {self._job.work.run_id}, step {state.steps} of {total_steps}")

@@ -20,6 +20,7 @@ from infra.adapters.local_cloud.environment import machine_environment
 from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.errors import InputError, UnavailableError
 from infra.worker.reaper import ReapReason, forget_closed, reap
+from tasks.departures import announced_in
 from tests.integration.clusters_support import client, lease, offer, processes_of, security, site, until
 
 slow = pytest.mark.slow
@@ -173,6 +174,24 @@ def test_a_reclaim_ends_a_machine_and_is_metered(tmp_path: Path) -> None:
     usage = provider.usage("spot")
     assert sorted(record["why"] for record in machines(tmp_path, "spot", "worker")) == ["closed", "reclaimed"]
     assert usage["machine_s"] > 1.0
+    assert not processes_of(tmp_path)
+
+
+@slow
+def test_what_a_reclaimed_machine_holds_is_moved_before_it_goes(tmp_path: Path) -> None:
+    provider = LocalCloud(tmp_path, reclaims=lambda lease, offer, index: 4.0 if index == 0 else None)
+    address = provider.open(lease("drained", 2), offer(interruptions_per_hour=1.0), site())
+    with client(address) as connected:
+        departures = announced_in(connected)
+        held = {
+            worker: connected.submit(os.getpid, workers=[worker], allow_other_workers=True, pure=False)
+            for worker in connected.nthreads()
+        }
+        pids = connected.gather(held)
+        until(lambda: provider.usage("drained")["reclaimed"] == 1)
+        assert len(departures()) == 1
+        assert connected.gather(held) == pids, "moved, and not computed again in another process"
+    provider.shutdown()
     assert not processes_of(tmp_path)
 
 

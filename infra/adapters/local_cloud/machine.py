@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from infra.adapters.certificates import ClusterIdentity
+from infra.adapters.cloud.reclaim_notice import announce, leave
 from infra.adapters.local_cloud.records import ProcessIdentity, read_json, write_json
 
 SIGN_OF_LIFE_S = 1.0
@@ -32,6 +33,10 @@ ALARM_AFTER_S = 2.0
 
 SAME_END_S = 0.5
 """A keeper that closes its cluster so long before a machine's hard end, or later, does so because the lease ends."""
+
+
+NOTICE_S = 2.0
+"""How long before it takes a machine back this cloud says so. Real ones give minutes, for work that takes hours."""
 
 
 class Role(StrEnum):
@@ -123,6 +128,11 @@ class Life:
         if self._spec.reclaim_after_s is not None:
             self._reclaim_at = now_at + self._spec.reclaim_after_s
 
+    @property
+    def reclaim_at(self) -> float | None:
+        """When the cloud takes this machine back; ``None`` for never, and before it serves."""
+        return self._reclaim_at
+
     def end(self, why: End, detail: str = "") -> NoReturn:
         """Write why, and leave at once: a machine that goes takes its unfinished work with it."""
         ends_at = self._spec.ends_at
@@ -191,6 +201,8 @@ async def _serve(spec: MachineSpec, life: Life) -> End:
         return End.CLOSED
     server = await (_scheduler(spec) if spec.role is Role.SCHEDULER else _worker(spec))
     life.ready(server.address)
+    if life.reclaim_at is not None and spec.role is Role.WORKER:
+        server.headrace_notice = asyncio.ensure_future(_give_notice(server, life.reclaim_at))
     stopped, finished = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(server.finished())
     await asyncio.wait([stopped, finished], return_when=asyncio.FIRST_COMPLETED)
     if stopped.done():
@@ -200,6 +212,12 @@ async def _serve(spec: MachineSpec, life: Life) -> End:
     idle_timeout_s, idle_since = spec.idle_timeout_s, getattr(server, "idle_since", None)
     idle = idle_timeout_s and idle_since and time.time() >= idle_since + idle_timeout_s
     return End.IDLE if idle else End.CLOSED
+
+
+async def _give_notice(worker: Any, ends_at: float) -> None:
+    await asyncio.sleep(ends_at - NOTICE_S - time.time())
+    announce(worker, ends_at)
+    await leave(worker)
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:
