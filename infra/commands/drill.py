@@ -11,7 +11,7 @@ import typer
 
 from infra.commands.shared import handle_errors, print_json
 from infra.core.errors import InputError
-from infra.settings import Settings
+from infra.settings import PACKAGE_DIR, Settings
 
 if TYPE_CHECKING:
     from infra.drills.kill_matrix import Killed
@@ -30,6 +30,12 @@ def drill(
     seed: Annotated[int, typer.Option(help="Kill matrix: draws the order of the points.")] = 1,
     home: Annotated[
         Path | None, typer.Option(help="Where the drill's own platform lives; emptied first, kept afterwards.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory with the sites, policies, tenants.yaml and rates.yaml to drill; else those delivered."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -58,7 +64,9 @@ def drill(
         except ValueError as error:
             remedy = f"use one of {', '.join(Point)}"
             raise InputError("UNKNOWN_POINT", str(error), "--point", remedy) from None
-        reports, killed = _play(wanted, points, seed, home or Settings.from_env().home / "drills", as_json)
+        reports, killed = _play(
+            wanted, points, seed, home or Settings.from_env().home / "drills", config or PACKAGE_DIR, as_json
+        )
     passed = all(report.passed for report in reports) and all(row.passed for row in killed)
     if as_json:
         rows = [asdict(row) | {"passed": row.passed} for row in killed]
@@ -73,7 +81,7 @@ def drill(
 
 
 def _play(
-    wanted: list[str], points: list[Any], seed: int, home: Path, quiet: bool
+    wanted: list[str], points: list[Any], seed: int, home: Path, config: Path, quiet: bool
 ) -> tuple[list[DrillReport], list[Killed]]:
     from infra.drills.kill_matrix import kill_matrix
     from infra.drills.play import play
@@ -83,7 +91,7 @@ def _play(
         print(line, file=sys.stderr if quiet else sys.stdout, flush=True)
 
     reports, killed = [], []
-    with Sandbox(home, say) as box:
+    with Sandbox(home, say, config) as box:
         for name in wanted:
             say(f"— {name}")
             if name == KILL_MATRIX:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from infra.adapters.ledger_check import problems_of
+from infra.core.budget import EntryKind
 from infra.core.jurisdictions import permits
 from infra.core.units import usd
 from infra.drills.platform import Platform
@@ -68,10 +69,13 @@ def _budget(box: Platform, attempts: Iterable[AttemptRecord]) -> Finding:
     wrong = problems_of(box.control.database)
     lines = box.ledger.entries()
     for attempt in attempts:
-        kinds = [line.kind.value for line in lines if (line.run_id, line.attempt) == (attempt.run_id, attempt.attempt)]
+        mine = [line for line in lines if (line.run_id, line.attempt) == (attempt.run_id, attempt.attempt)]
+        kinds = [line.kind.value for line in mine]
         if kinds.count("reserve") != 1 or kinds.count("settle") + kinds.count("expire") != 1:
             wrong.append(f"attempt {attempt.attempt} of {attempt.run_id} has the lines {kinds}")
-        if attempt.charged is None or attempt.charged.total_micro > attempt.cap_micro:
+        extended = [line.amount_micro for line in mine if line.kind is EntryKind.EXTEND]
+        cap_micro = attempt.cap_micro + sum(extended)
+        if attempt.charged is None or attempt.charged.total_micro > cap_micro:
             wrong.append(f"attempt {attempt.attempt} of {attempt.run_id} is unpaid or above its cap")
     reserved = sum(balance.reserved_micro for balance in box.ledger.balances())
     if reserved:

@@ -23,6 +23,7 @@ from infra.ports import AttemptRecord, Lease
 from infra.processes import ProcessIdentity, marked
 from infra.settings import Settings
 from infra.wiring import ControlPlane
+from infra.worker.reaper import SiteReaper
 from infra.worker.site_state import AttemptNote, SiteState
 
 T = TypeVar("T")
@@ -150,10 +151,13 @@ class Platform:
         return [identity.pid for identity in directory.running()]
 
     def leases_in_use(self) -> list[str]:
-        """Leases of all sites for which a process still exists; asked of a platform that is down as well."""
-        sites = [site.name for site in load_sites(self.settings.sites_dir)]
-        found = [each for site in sites for each in LeaseDirectory.all(self.settings.site_dir(site))]
-        return [each.path.name for each in found if each.running()]
+        """Leases of all sites for which a process or a cloud's machine still exists; asked of a platform that is down as well."""
+        found: list[str] = []
+        for site in load_sites(self.settings.sites_dir):
+            state_dir = self.settings.site_dir(site.name)
+            found += SiteReaper(state_dir, site, self.environment).leases()
+            found += [each.path.name for each in LeaseDirectory.all(state_dir) if each.running()]
+        return sorted(set(found))
 
     def processes(self) -> list[int]:
         """Everything that carries this platform's mark."""

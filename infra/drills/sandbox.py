@@ -20,12 +20,17 @@ from infra.settings import PACKAGE_DIR, Settings
 MARK = ".drill"
 """Name of a file that says that a directory is a drill's, to be emptied by the next one."""
 
+CLOUD_VARIABLES = "HEADRACE_CLOUD_"
 CONFIGURATION = ("sites", "policies", "tenants.yaml", "rates.yaml")
 
 
 def sandbox_environment(home: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """A person's environment with another home and armed points in it, and nothing of another platform."""
-    inherited = {key: value for key, value in environ.items() if not key.startswith(("HEADRACE_", "PREFECT_"))}
+    """A person's environment with another home and armed points in it, and nothing of another platform but its clouds."""
+    inherited = {
+        key: value
+        for key, value in environ.items()
+        if key.startswith(CLOUD_VARIABLES) or not key.startswith(("HEADRACE_", "PREFECT_"))
+    }
     return {**inherited, "HEADRACE_HOME": str(home), FAULTS: str(home / FAULTS_DIR)}
 
 
@@ -35,10 +40,11 @@ class Sandbox(Platform):
     Args:
         home: Made if needed; what lies there of an earlier drill is removed.
         say: Told, in one line each, what goes on.
+        config: Sites, policies, tenants and rates that it starts with.
     """
 
-    def __init__(self, home: Path, say: Callable[[str], None]) -> None:
-        self.home = home.absolute()
+    def __init__(self, home: Path, say: Callable[[str], None], config: Path = PACKAGE_DIR) -> None:
+        self.home, self._config = home.absolute(), config
         environment = sandbox_environment(self.home) | {"HEADRACE_CONFIG": str(self.home / "config")}
         super().__init__(Settings.from_env(environment), environment, say)
         self._open = ExitStack()
@@ -49,7 +55,11 @@ class Sandbox(Platform):
         config.mkdir(parents=True, mode=0o700)
         (self.home / MARK).touch()
         for name in CONFIGURATION:
-            source = PACKAGE_DIR / name
+            source = self._config / name
+            if not source.exists():
+                raise InputError(
+                    "CONFIG_MISSING", "it is not there", str(source), f"give all of {', '.join(CONFIGURATION)}"
+                )
             shutil.copytree(source, config / name) if source.is_dir() else shutil.copy(source, config / name)
         try:
             self.up()

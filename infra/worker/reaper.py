@@ -58,6 +58,16 @@ class SiteReaper:
                 self.problems.append(problem)
         return reaped
 
+    def leases(self) -> list[str]:
+        """Leases of the site for which something still exists, at whatever provider.
+
+        Raises:
+            UnavailableError: ``CLOUD_UNREACHABLE``.
+        """
+        if not self._state_dir.exists():
+            return []
+        return sorted({lease for kind in self._kinds() for lease in self._provider(kind).leases()})
+
     def _kinds(self) -> list[str]:
         pools = self._site.pools if self._site is not None else ()
         written = {found.document().get("provider") for found in LeaseDirectory.all(self._state_dir)}
