@@ -19,7 +19,7 @@ from infra.render.markdown import decision_markdown
 from infra.render.picture import decision_svg
 from infra.render.pipeline import pipeline_markdown
 from infra.render.pipeline_picture import pipeline_svg
-from infra.render.prose import SIMULATED, changes_text, span
+from infra.render.prose import SIMULATED, changes_text, rung_name, span
 from infra.wiring import ControlPlane
 from tasks.contracts import Quarantined
 from tasks.informing import informs
@@ -29,8 +29,16 @@ from tasks.plots import plot
 _PARTS = ("compute_micro", "boot_micro", "egress_micro", "rework_micro")
 
 
+def in_the_way(placement: Placement) -> str:
+    """The codes of what stands in the way of an infeasible placement, of each rung that was tried."""
+    if len(placement.steps) == 1:
+        return ", ".join(placement.decision.binding)
+    told = (f"{rung_name(step.request.rung)}: {', '.join(step.decision.binding)}" for step in placement.steps)
+    return "; ".join(told)
+
+
 def remedies(placement: Placement) -> list[str]:
-    """What would make an infeasible placement feasible, one sentence each."""
+    """What would make an infeasible placement feasible, one sentence each; of a ladder its last rung."""
     now_at = placement.snapshot.now_at
     return [changes_text(each.changes, now_at) for each in placement.decision.counterfactuals]
 
@@ -38,7 +46,7 @@ def remedies(placement: Placement) -> list[str]:
 @informs
 def decision(run_id: str, placement: Placement) -> None:
     """Table of the candidates with reasons, costs and times, and its picture."""
-    text = decision_markdown(placement.decision, placement.request, placement.snapshot)
+    text = decision_markdown(placement.decision, placement.request, placement.snapshot, placement.steps)
     key = _key("decision")
     create_markdown_artifact(text, key=key, description=f"Where run {run_id} goes, and why")
     picture = decision_svg(placement.decision, placement.request, placement.snapshot).encode()

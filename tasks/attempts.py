@@ -6,6 +6,8 @@ flow is gone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from infra.adapters.reports import read_report
 from infra.core.budget import EntryKind
 from infra.core.errors import ConflictError, UnavailableError
@@ -14,9 +16,10 @@ from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportKind, ReportOutcome, SiteReport, charge_parts, machine_cost_micro, sighting_of
 from infra.core.placement.decision import CostParts
 from infra.core.placement.snapshot import Snapshot
+from infra.core.rung import Rung
 from infra.core.spot.sightings import Sighting, SpotSighting
 from infra.documents import request_from_json, snapshot_from_json
-from infra.ports import AttemptRecord, Observation
+from infra.ports import AttemptRecord, DecisionRecord, Observation
 from infra.wiring import ControlPlane
 
 
@@ -143,20 +146,32 @@ def _charged_unseen(control: ControlPlane, attempt: AttemptRecord, limit_micro: 
     return CostParts(min(limit_micro, machine_cost_micro(price, attempt.devices, attempt.started_at, until_at)))
 
 
+def deciding_record(records: Iterable[DecisionRecord], attempt: AttemptRecord) -> DecisionRecord | None:
+    """Of a run's records that of the decision that opened this attempt: the last one decided not after it started."""
+    return next((each for each in reversed(tuple(records)) if each.decided_at <= attempt.started_at), None)
+
+
 def deciding_snapshot(control: ControlPlane, attempt: AttemptRecord) -> Snapshot:
-    """The snapshot of the decision that opened this attempt: the last one decided not after it started."""
-    records = [
-        record for record in control.database.runs.decisions(attempt.run_id) if record.decided_at <= attempt.started_at
-    ]
-    if not records:
+    """The snapshot of the decision that opened this attempt."""
+    return snapshot_from_json(_required_record(control, attempt).snapshot_json)
+
+
+def rung_of(control: ControlPlane, attempt: AttemptRecord) -> Rung | None:
+    """The rung of its request's ladder that this attempt was opened on; ``None`` when it is as asked."""
+    return request_from_json(_required_record(control, attempt).request_json).on
+
+
+def _required_record(control: ControlPlane, attempt: AttemptRecord) -> DecisionRecord:
+    record = deciding_record(control.database.runs.decisions(attempt.run_id), attempt)
+    if record is None:
         raise UnavailableError(
             "NO_DECISION", "the attempt has no decision", f"run {attempt.run_id}", "see the database"
         )
-    return snapshot_from_json(records[-1].snapshot_json)
+    return record
 
 
 def wanted_units(control: ControlPlane, run_id: str) -> float:
-    """Units of work that the run's newest request asks for."""
+    """Units of work that the run's newest request asks for: of the rung that counted, where it has a ladder."""
     records = control.database.runs.decisions(run_id)
     return request_from_json(records[-1].request_json).units if records else 0.0
 

@@ -24,7 +24,7 @@ from infra.faults import Point
 from infra.ports import AttemptRecord
 from infra.wiring import ControlPlane
 from tasks import artifacts
-from tasks.attempts import closing_report, conclude, deciding_snapshot, end_run, running_report, settle
+from tasks.attempts import closing_report, conclude, deciding_snapshot, end_run, rung_of, running_report, settle
 from tasks.entry import EndedError
 from tasks.placement import RunPlan, site_work
 
@@ -51,7 +51,8 @@ def dispatch(control: ControlPlane, plan: RunPlan, attempt: AttemptRecord) -> At
         ``None`` when the work is not what was permitted any more, because the flow was started again after its data
         or model had changed: this attempt never ran, and the run is to be placed anew.
     """
-    work = site_work(control, plan, attempt.attempt, attempt.site, deciding_snapshot(control, attempt))
+    rung, snapshot = rung_of(control, attempt), deciding_snapshot(control, attempt)
+    work = site_work(control, plan, attempt.attempt, attempt.site, snapshot, rung)
     if digest(work) != attempt.permit.work_sha256:
         return None
     name = f"{plan.request.kind}-{plan.run_id[:8]}-a{attempt.attempt}"

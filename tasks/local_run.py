@@ -45,7 +45,7 @@ def local_job(
         workers=tuple(sorted(client.nthreads())),
         inputs=StoreInputs(store, site, work, permitted),
         outputs=outputs,
-        checkpoints=StoreCheckpoints(store, work.run_id, work.attempt),
+        checkpoints=StoreCheckpoints(store, work.run_id, work.attempt, work.lighter),
         progress=progress,
     )
     return job, outputs

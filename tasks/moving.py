@@ -6,6 +6,7 @@ the run anew, where the same policy chooses.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from infra.core.errors import InputError
@@ -20,9 +21,9 @@ from infra.core.spot.guard import Choice
 from infra.core.units import period_of
 from infra.core.workload import WorkloadRequest
 from infra.documents import decision_from_json, request_from_json
-from infra.ports import AttemptRecord
+from infra.ports import AttemptRecord, DecisionRecord
 from infra.wiring import ControlPlane
-from tasks.attempts import charged_parts, running_report
+from tasks.attempts import charged_parts, deciding_record, running_report
 from tasks.placement import left_of_budget
 from tasks.site_io import share_done
 
@@ -35,12 +36,18 @@ class Placed:
     """What a running attempt was placed for.
 
     Attributes:
-        whole_units: The run's whole work.
+        whole_units: The whole work, on the rung that it was placed on.
     """
 
     request: WorkloadRequest
     decision: Decision
     whole_units: float
+
+    @property
+    def work(self) -> str:
+        """Names the work that its checkpoints belong to."""
+        rung = self.request.on
+        return "" if rung is None else rung.work
 
     @property
     def ruled(self) -> bool:
@@ -51,14 +58,23 @@ class Placed:
 def placed(control: ControlPlane, attempt: AttemptRecord) -> Placed | None:
     """The decision that opened an attempt; ``None`` when it is not recorded."""
     records = control.database.runs.decisions(attempt.run_id)
-    deciding = [record for record in records if record.decided_at <= attempt.started_at]
-    if not deciding:
+    deciding = deciding_record(records, attempt)
+    if deciding is None:
         return None
-    return Placed(
-        request_from_json(deciding[-1].request_json),
-        decision_from_json(deciding[-1].decision_json),
-        request_from_json(records[0].request_json).units,
-    )
+    request = request_from_json(deciding.request_json)
+    return Placed(request, decision_from_json(deciding.decision_json), _whole_units(records, request))
+
+
+def _whole_units(records: Iterable[DecisionRecord], request: WorkloadRequest) -> float:
+    """The whole work of which a request may want what is left: that of its rung, or what was first asked for."""
+    if request.on is not None and request.on.units is not None:
+        return request.on.units
+    # A run's first decision is about all of its work; where it was about the lighter work of a rung, a later one is.
+    for record in records:
+        first = request_from_json(record.request_json)
+        if first.on is None or first.on.units is None:
+            return first.units
+    return request.units
 
 
 def reconsider(control: ControlPlane, attempt: AttemptRecord, of: Placed) -> Ruling | None:
@@ -86,7 +102,7 @@ def _done(control: ControlPlane, attempt: AttemptRecord, of: Placed, run_s: floa
     Before an attempt's first checkpoint: by the time that it has run, at the slow end of the estimate. What would be lost of
     that is in the overhead of a start.
     """
-    share = share_done(control.store, attempt.run_id)
+    share = share_done(control.store, attempt.run_id, of.work)
     before = 1.0 - of.request.units / of.whole_units if of.whole_units > 0.0 else 0.0
     high_s = of.decision.chosen.time_high.compute_s if of.decision.chosen is not None else 0.0
     if share > before + 1e-9 or high_s <= 0.0:

@@ -17,17 +17,19 @@ from infra.core.canonical import digest
 from infra.core.errors import BudgetError, ConflictError, InputError, RefusedError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.constraints import cheapest_source
-from infra.core.placement.decide import decide
-from infra.core.placement.decision import Candidate, Decision, Outcome
+from infra.core.placement.decision import Candidate, Decision, Outcome, Step
+from infra.core.placement.ladder import descend
 from infra.core.placement.queue import entry_of, wait_price
 from infra.core.placement.recheck import forbidding_in_full
 from infra.core.placement.snapshot import Health, Snapshot
+from infra.core.rung import Rung
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.units import period_of
 from infra.core.workload import DatasetRef, WorkloadRequest
 from infra.faults import Point
 from infra.ports import AttemptRecord, CatalogEntry, RunRecord
 from infra.wiring import ControlPlane
+from tasks.attempts import rung_of
 from tasks.site_io import share_done
 from tasks.site_job import InputRef, SiteWork
 
@@ -61,12 +63,25 @@ class RunPlan:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A decision and, when the outcome is *run*, the attempt that it opened."""
+    """What was decided and, when the outcome is *run*, the attempt that it opened.
 
-    decision: Decision
+    Attributes:
+        steps: Rungs of the request's ladder that were tried, from the top down; the last one counts.
+    """
+
+    steps: tuple[Step, ...]
     snapshot: Snapshot
-    request: WorkloadRequest
     attempt: AttemptRecord | None
+
+    @property
+    def decision(self) -> Decision:
+        """The decision that counts."""
+        return self.steps[-1].decision
+
+    @property
+    def request(self) -> WorkloadRequest:
+        """The request as it is on the rung that counts."""
+        return self.steps[-1].request
 
 
 def open_run(control: ControlPlane, plan: RunPlan) -> RunRecord:
@@ -96,25 +111,31 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
     for _ in range(ROUNDS):
         run = database.runs.run(plan.run_id)
         assert run is not None, "a run is opened before it is placed"
-        request = priced(control, remaining(control, plan))
+        wanted = [priced(control, each) for each in remaining(control, plan)]
         snapshot = control.snapshot(tuple((ref.name, ref.version) for _, ref in plan.roles), plan.run_id)
-        decision = decide(request, snapshot)
+        steps = descend(wanted, snapshot)
+        request, decision = steps[-1].request, steps[-1].decision
         if decision.chosen is not None:
             recheck_policy(request, snapshot, decision.chosen)
         faults.passed(Point.DECIDED)
         try:
             with database.transaction():
                 require_current_policy(control, snapshot)
-                database.runs.add_decision(plan.run_id, request, snapshot, decision)
+                for step in steps:
+                    database.runs.add_decision(plan.run_id, step.request, snapshot, step.decision)
                 if decision.outcome is not Outcome.RUN:
                     waits = decision.outcome is Outcome.WAIT
-                    database.runs.set_run_state(plan.run_id, RunState.WAITING if waits else RunState.INFEASIBLE)
+                    database.runs.set_run_state(
+                        plan.run_id,
+                        RunState.WAITING if waits else RunState.INFEASIBLE,
+                        f"on rung {request.rung}" if waits and request.rung else "",
+                    )
                     database.runs.enqueue(
                         plan.run_id, entry_of(plan.run_id, run.created_at, request, snapshot, decision)
                     )
-                    return Placement(decision, snapshot, request, None)
+                    return Placement(steps, snapshot, None)
                 assert decision.chosen is not None
-                record = _attempt(control, plan, run.attempt + 1, decision.chosen, snapshot, request.budget_micro)
+                record = _attempt(control, plan, run.attempt + 1, decision.chosen, snapshot, request)
                 attempt = database.runs.claim_attempt(
                     record, snapshot.offer(decision.chosen.site, decision.chosen.offer).capacity
                 )
@@ -127,7 +148,7 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
                     snapshot.now_at,
                 )
             faults.passed(Point.RESERVED)
-            return Placement(decision, snapshot, request, attempt)
+            return Placement(steps, snapshot, attempt)
         except (ConflictError, BudgetError):
             continue
     raise ConflictError("PLACEMENT_CONTENDED", f"others were faster {ROUNDS} times", f"run {plan.run_id}", "try again")
@@ -165,12 +186,31 @@ def recheck_policy(request: WorkloadRequest, snapshot: Snapshot, chosen: Candida
         )
 
 
-def remaining(control: ControlPlane, plan: RunPlan) -> WorkloadRequest:
-    """The request less what earlier attempts were charged, and less the work that the last checkpoint stands for."""
-    request, attempts = plan.request, control.database.runs.attempts(plan.run_id)
-    if attempts and request.checkpointed:
-        request = replace(request, units=request.units * (1.0 - share_done(control.store, plan.run_id)))
-    return left_of_budget(request, attempts)
+def remaining(control: ControlPlane, plan: RunPlan) -> tuple[WorkloadRequest, ...]:
+    """The request on each rung that it may still be placed on, from the top down: less what earlier attempts were charged,
+    and less the work that the last checkpoint of that rung's work stands for.
+
+    Once an attempt was opened on a rung with lighter work, the run does not go back above it: what was done belongs to it.
+    """
+    attempts, rungs = control.database.runs.attempts(plan.run_id), plan.request.rungs()
+    first = _lowest_begun(control, plan.request, attempts) if plan.request.ladder else 0
+    return tuple(left_of_budget(_left_of_work(control, plan, each, attempts), attempts) for each in rungs[first:])
+
+
+def _left_of_work(
+    control: ControlPlane, plan: RunPlan, request: WorkloadRequest, attempts: tuple[AttemptRecord, ...]
+) -> WorkloadRequest:
+    if not attempts or not request.checkpointed:
+        return request
+    lighter = "" if request.on is None else request.on.work
+    return replace(request, units=request.units * (1.0 - share_done(control.store, plan.run_id, lighter)))
+
+
+def _lowest_begun(control: ControlPlane, request: WorkloadRequest, attempts: tuple[AttemptRecord, ...]) -> int:
+    """Number of the lowest rung with lighter work that an attempt was opened on; 0, as asked, when there is none."""
+    lighter = [rung for rung in (rung_of(control, attempt) for attempt in attempts) if rung is not None and rung.work]
+    number = {rung.name: index for index, rung in enumerate(request.ladder, 1)}
+    return max((number.get(rung.name, 0) for rung in lighter), default=0)
 
 
 def left_of_budget(request: WorkloadRequest, attempts: Iterable[AttemptRecord]) -> WorkloadRequest:
@@ -189,8 +229,14 @@ def priced(control: ControlPlane, request: WorkloadRequest) -> WorkloadRequest:
     return replace(request, wait_micro_per_hour=price)
 
 
-def site_work(control: ControlPlane, plan: RunPlan, attempt: int, site: str, snapshot: Snapshot) -> SiteWork:
-    """What the site is asked to do. Equal inputs give equal work, so that the permit's digest holds after a restart."""
+def site_work(
+    control: ControlPlane, plan: RunPlan, attempt: int, site: str, snapshot: Snapshot, rung: Rung | None
+) -> SiteWork:
+    """What the site is asked to do. Equal inputs give equal work, so that the permit's digest holds after a restart.
+
+    Args:
+        rung: The rung that the attempt was opened on, whose parameters replace the plan's.
+    """
     sites = {each.name: each for each in snapshot.sites}
     down = {each.site for each in snapshot.health if each.health is Health.DOWN}
     inputs = []
@@ -203,7 +249,8 @@ def site_work(control: ControlPlane, plan: RunPlan, attempt: int, site: str, sna
         inputs.append(
             InputRef(role, version.name, version.version, prefix, source.name, entry.manifest_sha256, version.bytes)
         )
-    return SiteWork(plan.run_id, attempt, plan.request.kind, tuple(inputs), dict(plan.parameters))
+    parameters, lighter = (dict(rung.parameters), rung.work) if rung is not None else ({}, "")
+    return SiteWork(plan.run_id, attempt, plan.request.kind, tuple(inputs), {**plan.parameters, **parameters}, lighter)
 
 
 def _attempt(
@@ -212,13 +259,9 @@ def _attempt(
     number: int,
     chosen: Candidate,
     snapshot: Snapshot,
-    budget_micro: int | None,
+    request: WorkloadRequest,
 ) -> AttemptRecord:
-    """The attempt that a decision opens, with its permit.
-
-    Args:
-        budget_micro: What the run may still cost.
-    """
+    """The attempt that a decision about ``request`` opens, with its permit."""
     assert chosen.finish_at is not None
     assert chosen.finish_high_at is not None
     now_at = snapshot.now_at
@@ -230,14 +273,14 @@ def _attempt(
         pool=chosen.pool,
         offer=chosen.offer,
         devices=chosen.devices,
-        work_sha256=digest(site_work(control, plan, number, chosen.site, snapshot)),
+        work_sha256=digest(site_work(control, plan, number, chosen.site, snapshot, request.on)),
         datasets=tuple(_permitted(_entry(control, ref)) for _, ref in plan.roles),
         residency=plan.request.residency,
         trust_zone=plan.request.trust_zone,
         cap_micro=chosen.cap_micro,
         issued_at=now_at,
         expires_at=now_at + START_ALLOWANCE_S + OVERRUN * (chosen.finish_high_at - now_at),
-        most_micro=most_for(chosen.cap_micro, budget_micro),
+        most_micro=most_for(chosen.cap_micro, request.budget_micro),
     )
     return AttemptRecord(
         run_id=plan.run_id,

@@ -175,10 +175,12 @@ def _place(plan: RunPlan) -> AttemptRecord:
         assert decision.chosen is not None
         assert decision.wait_until_at is not None
         where = f"{decision.chosen.site}/{decision.chosen.offer}"
+        if placement.request.rung:
+            where += f" on rung {placement.request.rung}"
         raise WaitUntilError(decision.wait_until_at, f"waits for {where} until {iso(decision.wait_until_at)}")
     if placement.attempt is None:
         remedies = "; ".join(artifacts.remedies(placement)) or "no change of the request would help"
-        binding = ", ".join(decision.binding)
+        binding = artifacts.in_the_way(placement)
         raise EndedError("Infeasible", "INFEASIBLE", f"stands in the way: {binding}", plan.run_id, remedies)
     return placement.attempt
 

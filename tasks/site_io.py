@@ -193,15 +193,20 @@ class StoreOutputs:
 
 
 class StoreCheckpoints:
-    """Checkpoints of a run over all its attempts (see :class:`tasks.site_job.Checkpoints`).
+    """Checkpoints of a run over all its attempts at the same work (see :class:`tasks.site_job.Checkpoints`).
 
     A state's key carries its step, its attempt and the SHA-256 of its content; what does not match is not seen. The
     two best states are kept.
     """
 
-    def __init__(self, store: ObjectStore, run_id: str, attempt: int) -> None:
+    def __init__(self, store: ObjectStore, run_id: str, attempt: int, lighter: str = "") -> None:
+        """Open them.
+
+        Args:
+            lighter: Names the work when it is a lighter one than was asked for.
+        """
         self._store, self._attempt = store, attempt
-        self._prefix = checkpoints_prefix(run_id)
+        self._prefix = checkpoints_prefix(run_id, lighter)
 
     def save(self, step: int, data: bytes, done: float = 0.0) -> None:
         """Keep a state, whole or not at all; then say what share of the work it stands for."""
@@ -253,15 +258,20 @@ def attempt_prefix(run_id: str, attempt: int) -> str:
     return f"runs/{run_key(run_id)}/attempts/{attempt}"
 
 
-def checkpoints_prefix(run_id: str) -> str:
-    """Where a run's checkpoints lie."""
-    return f"runs/{run_key(run_id)}/checkpoints"
+def checkpoints_prefix(run_id: str, lighter: str = "") -> str:
+    """Where a run's checkpoints lie: those of a lighter work apart, for they fit no other."""
+    prefix = f"runs/{run_key(run_id)}/checkpoints"
+    return f"{prefix}/{lighter}" if lighter else prefix
 
 
-def share_done(store: ObjectStore, run_id: str) -> float:
-    """The share of a run's whole work that its last checkpoint stands for, 0 to 1; 0 when nobody said."""
+def share_done(store: ObjectStore, run_id: str, lighter: str = "") -> float:
+    """The share of a run's whole work that its last checkpoint stands for, 0 to 1; 0 when nobody said.
+
+    Args:
+        lighter: Names the work when it is a lighter one than was asked for.
+    """
     try:
-        done = json.loads(store.get(f"{checkpoints_prefix(run_id)}/{PROGRESS}"))["done"]
+        done = json.loads(store.get(f"{checkpoints_prefix(run_id, lighter)}/{PROGRESS}"))["done"]
         return min(1.0, max(0.0, float(done)))
     except UnavailableError as problem:
         if problem.code != "NOT_FOUND":

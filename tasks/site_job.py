@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from infra.core.canonical import ADDED
 from infra.core.workload import WorkKind
 from tasks.departures import Departures, none_announced
 
@@ -41,13 +42,19 @@ class InputRef:
 
 @dataclass(frozen=True, slots=True)
 class SiteWork:
-    """One attempt's work, as plain JSON values (``parameters`` holds the kind's own, all JSON)."""
+    """One attempt's work, as plain JSON values.
+
+    Attributes:
+        parameters: The kind's own, all JSON.
+        lighter: Names the work when it is a lighter one than was asked for; its checkpoints lie under that name.
+    """
 
     run_id: str
     attempt: int
     kind: WorkKind
     inputs: tuple[InputRef, ...]
     parameters: dict[str, Any] = field(default_factory=dict)
+    lighter: str = field(default="", metadata=ADDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def _run(
             workers=permitted_workers(client, context.cluster, context.claims.devices),
             inputs=inputs,
             outputs=outputs,
-            checkpoints=StoreCheckpoints(store, work.run_id, work.attempt),
+            checkpoints=StoreCheckpoints(store, work.run_id, work.attempt, work.lighter),
             progress=progress,
             departures=announced_in(client),
         )

@@ -14,8 +14,8 @@ from rich.console import Console
 from infra.adapters.clock import SystemClock
 from infra.commands.shared import handle_errors, prefect_here, print_json
 from infra.core.errors import InputError
-from infra.core.placement.decide import decide
 from infra.core.placement.decision import Outcome
+from infra.core.placement.ladder import descend
 from infra.core.placement.pipeline import decide_pipeline
 from infra.core.placement.snapshot import Snapshot
 from infra.documents.files import display, read_tree
@@ -37,7 +37,7 @@ _FILE_KEYS = {"deadline_at": "deadline", "device_kinds": "resources.device_kinds
 
 _PLACE_HELP = f"""Decide where a request, or a whole pipeline, would run, without running it.
 
-A file with `stages:` is a pipeline: all of its stages are placed together.
+A file with `stages:` is a pipeline: all of its stages are placed together, as asked; its stages' ladders are not used.
 
 Nothing is reserved, started or recorded. With --snapshot nothing else is needed; without it the running platform is asked.
 
@@ -77,13 +77,14 @@ def _place_request(path: Path, snapshot: Path | None, as_json: bool, svg: Path |
     with _told_in(path):
         world, newest = _world(path, load_request, snapshot)
         wanted = with_versions(load_request(path, world.now_at), newest)
-        decision = decide(wanted, world)
+        steps = descend(wanted.rungs(), world)
+    wanted, decision = steps[-1].request, steps[-1].decision
     if svg is not None:
         _write(svg, decision_svg(decision, wanted, world))
     if as_json:
-        print_json(decision_answer(decision, wanted, world))
+        print_json(decision_answer(decision, wanted, world, steps))
     else:
-        Console().print(decision_view(decision, wanted, world))
+        Console().print(decision_view(decision, wanted, world, steps))
     return decision.outcome
 
 

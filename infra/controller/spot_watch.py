@@ -57,7 +57,7 @@ class SpotWatch:
             return ""
         if of is None or not of.ruled:
             return ""
-        now_at, share = control.clock.now(), share_done(control.store, attempt.run_id)
+        now_at, share = control.clock.now(), share_done(control.store, attempt.run_id, of.work)
         due_at, share_before = self._next.get(key, (now_at, share))
         if now_at < due_at and share == share_before:
             return ""

@@ -6,11 +6,17 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from infra.core.deferred import Deferred
 from infra.core.errors import InputError
+
+ADDED: Mapping[str, Any] = MappingProxyType({"added": True})
+"""Metadata of a dataclass field that came after values were recorded without it: it has no place in the canonical form while
+it holds its default, so that what was recorded before keeps its bytes and its digest."""
 
 
 def plain(value: Any) -> Any:
@@ -26,7 +32,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not (field.metadata and "added" in field.metadata and getattr(value, field.name) == field.default)
+        }
     if isinstance(value, tuple | list | Deferred):
         return [plain(item) for item in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):

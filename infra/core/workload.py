@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from infra.core.canonical import ADDED
 from infra.core.errors import InputError
 from infra.core.inventory import Purchase, TrustZone
 from infra.core.jurisdictions import countries_of
+from infra.core.rung import Rung
 from infra.core.units import require_instant, require_number
 
 
@@ -70,6 +72,9 @@ class WorkloadRequest:
         checkpointed: Whether an interrupted run goes on from a checkpoint.
         deadline_probability: How sure the deadline must be, above one half and below one. Money is held against the
             same quantile.
+        ladder: What it takes instead, in this order, when it can neither run nor wait as asked. A decision is about one
+            rung and looks at no other (see :mod:`infra.core.placement.ladder`).
+        rung: The rung whose wishes these are; empty: as asked.
     """
 
     kind: WorkKind
@@ -87,6 +92,8 @@ class WorkloadRequest:
     fallbacks: tuple[Fallback, ...] = (Fallback.WAIT,)
     wait_micro_per_hour: int | None = None
     deadline_probability: float = 0.9
+    ladder: tuple[Rung, ...] = field(default=(), metadata=ADDED)
+    rung: str = field(default="", metadata=ADDED)
 
     def __post_init__(self) -> None:
         require_number(self.units, "request: units")
@@ -118,3 +125,64 @@ class WorkloadRequest:
         if len(set(self.datasets)) != len(self.datasets):
             # Two versions of one dataset are no mistake: a model is compared with its champion.
             raise InputError("DUPLICATE_DATASET", "a version is named twice", "request: datasets", "name each once")
+        names = [rung.name for rung in self.ladder]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise InputError(
+                    "DUPLICATE_RUNG", f"{name!r} stands twice", f"request: ladder[{index}].name", "name each once"
+                )
+        if self.rung and self.rung not in names:
+            raise InputError(
+                "UNKNOWN_RUNG",
+                f"{self.rung!r} is not on its ladder",
+                "request: rung",
+                f"one of: {', '.join(names) or 'there is none'}",
+            )
+
+    @property
+    def on(self) -> Rung | None:
+        """The rung whose wishes these are; ``None`` when they are as asked."""
+        return next((rung for rung in self.ladder if rung.name == self.rung), None)
+
+    def rungs(self) -> tuple[WorkloadRequest, ...]:
+        """The request as asked and on each rung of its ladder, from the top down.
+
+        One that stands on a rung already is no more what was asked: it is all that is left of its ladder.
+
+        Raises:
+            InputError: ``RUNG_ASKS_MORE`` when a rung asks for more than the request.
+        """
+        if self.rung:
+            return (self,)
+        return (self, *(self._taking(index, rung) for index, rung in enumerate(self.ladder)))
+
+    def _taking(self, index: int, rung: Rung) -> WorkloadRequest:
+        asked = self.resources
+        for name, wanted, most in (
+            ("devices", rung.devices, asked.devices),
+            ("memory_gb", rung.memory_gb, asked.memory_gb),
+            ("units", rung.units, self.units),
+        ):
+            if wanted is not None and wanted > most:
+                raise InputError(
+                    "RUNG_ASKS_MORE",
+                    f"{wanted:g} is more than the {most:g} asked for",
+                    f"request: ladder[{index}].{name}",
+                    "a rung takes less, or as much; ask for the larger one first",
+                )
+        fallbacks = self.fallbacks
+        if rung.wait is not None:
+            others = tuple(each for each in fallbacks if each is not Fallback.WAIT)
+            fallbacks = (*others, Fallback.WAIT) if rung.wait else others
+        return replace(
+            self,
+            rung=rung.name,
+            units=self.units if rung.units is None else rung.units,
+            resources=Resources(
+                asked.devices if rung.devices is None else rung.devices,
+                asked.device_kinds if rung.device_kinds is None else rung.device_kinds,
+                asked.memory_gb if rung.memory_gb is None else rung.memory_gb,
+            ),
+            deadline_at=None if rung.no_deadline else self.deadline_at,
+            fallbacks=fallbacks,
+        )

@@ -105,6 +105,14 @@ class CounterfactualAnswer(Document):
     finish: str = Field(description="ISO 8601 instant at which it would end.")
 
 
+class StepAnswer(Document):
+    """One rung of the request's ladder that was tried."""
+
+    rung: str = Field(description="Name of the rung; empty for the request as asked.")
+    outcome: Outcome = Field(description="What was decided about it; the last one tried counts.")
+    binding: tuple[ReasonCode, ...] = Field(description="Constraints in the way when infeasible.")
+
+
 class DigestsAnswer(Document):
     """SHA-256 of the canonical JSON of what was decided on and of the decision; equal inputs give equal decisions."""
 
@@ -132,6 +140,10 @@ class DecisionAnswer(Document):
     candidates: tuple[CandidateAnswer, ...] = Field(description="All offers: the choice, then feasible ones by cost.")
     binding: tuple[ReasonCode, ...] = Field(description="Constraints in the way when infeasible.")
     counterfactuals: tuple[CounterfactualAnswer, ...] = Field(description="What would make it feasible.")
+    rung: str = Field("", description="Rung of the request's ladder that this is about; empty: as asked.")
+    ladder: tuple[StepAnswer, ...] = Field(
+        (), description="Rungs that were tried, from the top down; empty when the request has no ladder."
+    )
     simulated: bool = Field(description="Whether the devices are local processes that stand for real ones.")
     decided_at: str = Field(description="ISO 8601 instant of the snapshot.")
     engine: str = Field(description="Version of the deciding code.")

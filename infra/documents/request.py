@@ -15,6 +15,7 @@ from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, Workl
 from infra.documents.fields import Count, Document, Duration, Instant, Name, Number, Probability, Usd, duration_s
 from infra.documents.files import display, parse_yaml, read_tree
 from infra.documents.problems import join, located, validated
+from infra.documents.rung import RungDocument
 
 LATEST = "latest"
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -77,6 +78,9 @@ class RequestDocument(Document):
     fallbacks: tuple[Fallback, ...] = Field(
         tuple(Fallback), description="What may be done when nothing can start at once; empty: only run now or refuse."
     )
+    ladder: tuple[RungDocument, ...] = Field(
+        (), description="What it takes instead, in this order, when it can neither run nor wait as asked."
+    )
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -92,7 +96,7 @@ class RequestDocument(Document):
             now_at: What ``deadline_in`` counts from, and what a deadline must lie after.
 
         Raises:
-            InputError: ``CONTRADICTORY_REQUEST``, ``DEADLINE_PAST`` and what core says of its fields.
+            InputError: ``CONTRADICTORY_REQUEST``, ``DEADLINE_PAST``, ``RUNG_ASKS_MORE`` and what core says of its fields.
         """
         renamed = {"budget_micro": "budget_usd", "deadline_at": "deadline"}
         with located(where, "resources"):
@@ -101,8 +105,9 @@ class RequestDocument(Document):
         _refuse_twice(self.residency, where, "residency")
         _refuse_twice(self.fallbacks, where, "fallbacks")
         due_at = deadline_at(self.deadline, self.deadline_in, now_at, where)
+        ladder = tuple(rung.to_core(where, f"ladder[{index}]") for index, rung in enumerate(self.ladder))
         with located(where, renamed=renamed):
-            return WorkloadRequest(
+            request = WorkloadRequest(
                 kind=self.kind,
                 tenant=self.tenant,
                 datasets=tuple(DatasetRef(ref.name, ref.version) for ref in self.datasets),
@@ -120,7 +125,10 @@ class RequestDocument(Document):
                 if self.waiting_usd_per_hour is None
                 else micro_from_usd(self.waiting_usd_per_hour),
                 deadline_probability=self.deadline_probability,
+                ladder=ladder,
             )
+            request.rungs()  # refuses a rung that asks for more
+            return request
 
 
 def deadline_at(deadline: str | None, deadline_in: str | None, now_at: float, where: str) -> float | None:

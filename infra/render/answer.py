@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from infra.core.canonical import digest
@@ -14,6 +15,7 @@ from infra.core.placement.decision import (
     Counterfactual,
     Decision,
     Reason,
+    Step,
     TimeParts,
 )
 from infra.core.placement.snapshot import Snapshot
@@ -25,8 +27,14 @@ from infra.render.prose import change_text, is_simulated, reason_text
 _MONEY_CHANGES = (ChangeKind.BUDGET, ChangeKind.TENANT_BUDGET)
 
 
-def decision_answer(decision: Decision, request: WorkloadRequest, snapshot: Snapshot) -> dict[str, Any]:
-    """Plain JSON values: dollars, ISO 8601 times, codes with parameters and their texts."""
+def decision_answer(
+    decision: Decision, request: WorkloadRequest, snapshot: Snapshot, steps: Sequence[Step] = ()
+) -> dict[str, Any]:
+    """Plain JSON values: dollars, ISO 8601 times, codes with parameters and their texts.
+
+    Args:
+        steps: All rungs of the request's ladder that were tried, this decision's as the last.
+    """
     now_at, chosen = snapshot.now_at, decision.chosen
     finish_high_at = chosen.finish_high_at if chosen else None
     model = answer.DecisionAnswer(
@@ -44,6 +52,11 @@ def decision_answer(decision: Decision, request: WorkloadRequest, snapshot: Snap
         candidates=tuple(_candidate(item, chosen, now_at) for item in decision.candidates),
         binding=decision.binding,
         counterfactuals=tuple(_counterfactual(item, now_at) for item in decision.counterfactuals),
+        rung=request.rung,
+        ladder=tuple(
+            answer.StepAnswer(rung=each.request.rung, outcome=each.decision.outcome, binding=each.decision.binding)
+            for each in (steps if request.ladder else ())
+        ),
         simulated=is_simulated(decision, {site.name: site.simulated for site in snapshot.sites}),
         decided_at=iso(now_at),
         engine=decision.engine,

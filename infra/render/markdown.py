@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from infra.core.placement.decision import Candidate, Decision
+from infra.core.placement.decision import Candidate, Decision, Step
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import iso
 from infra.core.workload import WorkloadRequest
@@ -19,7 +20,9 @@ from infra.render.prose import (
     outcome_text,
     queue_text,
     reason_text,
+    rung_text,
     span,
+    step_text,
 )
 
 _COLUMNS = ("Site / offer", "Verdict", "Why not", "Cost", "At most", "Start", "Finish", "Surely by", "In time")
@@ -38,13 +41,28 @@ def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def decision_markdown(decision: Decision, request: WorkloadRequest, snapshot: Snapshot) -> str:
-    """Outcome, request, remedies when infeasible, the candidates with their reasons, and their cost by part."""
+def decision_markdown(
+    decision: Decision, request: WorkloadRequest, snapshot: Snapshot, steps: Sequence[Step] = ()
+) -> str:
+    """Outcome, request, remedies when infeasible, the candidates with their reasons, and their cost by part.
+
+    Args:
+        steps: All rungs of the request's ladder that were tried, this decision's as the last.
+    """
     now_at = snapshot.now_at
     lines = [f"## {escaped(outcome_text(decision, now_at))}", ""]
     if is_simulated(decision, {site.name: site.simulated for site in snapshot.sites}):
         lines += [f"> {SIMULATED}", ""]
     lines += [_request_line(request, now_at), ""]
+    if told := rung_text(request):
+        lines += [escaped(told), ""]
+    if len(steps) > 1:
+        lines += [
+            "### Ladder",
+            "",
+            *(f"{number}. {escaped(step_text(each, now_at))}" for number, each in enumerate(steps, 1)),
+        ]
+        lines.append("")
     if told := queue_text(decision, request, snapshot):
         lines += [f"{escaped(told)}", ""]
     if decision.counterfactuals:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.core.placement.decision import Change, ChangeKind, Decision, Outcome, Reason, ReasonCode
+from infra.core.placement.decision import Change, ChangeKind, Decision, Outcome, Reason, ReasonCode, Step
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import MICRO_PER_USD, usd
 from infra.core.workload import WorkloadRequest
@@ -224,6 +224,39 @@ def outcome_text(decision: Decision, now_at: float) -> str:
         until = f"{clock(decision.wait_until_at, now_at)} (in {span(decision.wait_until_at - now_at)})"
         return f"Wait until {until} for {place}: {figures}{finish}."
     return f"Run now at {place}: {figures}{finish}."
+
+
+def rung_name(rung: str) -> str:
+    """How a rung is called among others; the top of a ladder has no name of its own."""
+    return f"rung {rung}" if rung else "as asked"
+
+
+def rung_text(request: WorkloadRequest) -> str:
+    """What the rung takes instead of what was asked for; empty for a request as asked."""
+    rung = request.on
+    if rung is None:
+        return ""
+    facts = []
+    if rung.devices is not None:
+        facts.append(f"{rung.devices} device(s)")
+    if rung.device_kinds is not None:
+        facts.append(f"of kind {', '.join(rung.device_kinds)}" if rung.device_kinds else "of any kind")
+    if rung.memory_gb is not None:
+        facts.append(f"{_number(rung.memory_gb)} GB memory")
+    facts += [f"{name} {_number(value) if not isinstance(value, bool) else value}" for name, value in rung.parameters]
+    if rung.units is not None:
+        facts.append(f"{rung.units:,.0f} units in all")
+    if rung.no_deadline:
+        facts.append("no deadline")
+    if rung.wait is not None:
+        facts.append("may wait" if rung.wait else "may not wait")
+    return f"Rung {rung.name} of its ladder: {', '.join(facts)}."
+
+
+def step_text(step: Step, now_at: float) -> str:
+    """What was decided about one rung."""
+    told = outcome_text(step.decision, now_at)
+    return f"{rung_name(step.request.rung)}: {told[0].lower()}{told[1:]}"
 
 
 def queue_text(decision: Decision, request: WorkloadRequest, snapshot: Snapshot) -> str:

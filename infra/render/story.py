@@ -24,7 +24,7 @@ from infra.core.workload import WorkloadRequest
 from infra.documents import decision_from_json, request_from_json, snapshot_from_json
 from infra.ports import AttemptRecord, ControlStore, DecisionRecord, LedgerEntry, Publication, RunRecord
 from infra.render.answer import decision_answer
-from infra.render.prose import money, span
+from infra.render.prose import money, rung_name, span
 from infra.render.terminal import decision_view
 
 MOST_RUNS = 10_000
@@ -164,6 +164,8 @@ def story_view(story: Story) -> RenderableType:
     parts.append(Text(f"opened {iso(run.created_at)}" + (f"; {run.detail}" if run.detail else ""), style="dim"))
     for told in story.decisions:
         heading = f"Decision {told.record.sequence} of {len(story.decisions)}, {iso(told.record.decided_at)}"
+        if told.request.ladder:
+            heading += f", {rung_name(told.request.rung)}"
         parts += [Text(f"\n{heading}", style="bold"), decision_view(told.decision, told.request, told.snapshot)]
     if not story.decisions:
         parts.append(Text("\nNo decision was made."))

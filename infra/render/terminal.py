@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from infra.core.placement.decision import Candidate, Decision, Outcome
+from infra.core.placement.decision import Candidate, Decision, Outcome, Step
 from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import WorkloadRequest
 from infra.render.prose import (
@@ -21,14 +23,22 @@ from infra.render.prose import (
     outcome_text,
     queue_text,
     reason_text,
+    rung_text,
     span,
+    step_text,
 )
 
 _STYLES = {Outcome.RUN: "green", Outcome.WAIT: "yellow", Outcome.INFEASIBLE: "red"}
 
 
-def decision_view(decision: Decision, request: WorkloadRequest, snapshot: Snapshot) -> RenderableType:
-    """Outcome, cost by part, table of candidates and, when infeasible, what would have to change."""
+def decision_view(
+    decision: Decision, request: WorkloadRequest, snapshot: Snapshot, steps: Sequence[Step] = ()
+) -> RenderableType:
+    """Outcome, cost by part, table of candidates and, when infeasible, what would have to change.
+
+    Args:
+        steps: All rungs of the request's ladder that were tried, this decision's as the last.
+    """
     now_at = snapshot.now_at
     style = _STYLES[decision.outcome]
     parts: list[RenderableType] = [
@@ -37,6 +47,10 @@ def decision_view(decision: Decision, request: WorkloadRequest, snapshot: Snapsh
     if is_simulated(decision, {site.name: site.simulated for site in snapshot.sites}):
         parts.append(Text(SIMULATED, style="magenta"))
     parts.append(Text(_request_text(request, now_at), style="dim"))
+    if told := rung_text(request):
+        parts.append(Text(told, style="bold"))
+    if len(steps) > 1:
+        parts += [Text(f"  {number}. {step_text(each, now_at)}") for number, each in enumerate(steps, 1)]
     if told := queue_text(decision, request, snapshot):
         parts.append(Text(told))
     if decision.chosen is not None:

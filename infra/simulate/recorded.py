@@ -68,7 +68,9 @@ def _read(store: ControlStore, run: RunRecord) -> RecordedRun | None:
     request = request_from_json(records[0].request_json, where)
     snapshots = tuple(
         snapshot_from_json(record.snapshot_json, f"decision {record.sequence} of run {run.run_id}")
-        for record in records
+        for before, record in zip((None, *records), records, strict=False)
+        # All rungs of a ladder are decided on one snapshot.
+        if before is None or before.snapshot_json != record.snapshot_json
     )
     decisions = [decision_from_json(record.decision_json, where) for record in records]
     led = [each.chosen for each in decisions if each.outcome is Outcome.RUN]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from infra.core.inventory import Purchase
+from infra.core.workload import WorkloadRequest
 
 
 class Outcome(StrEnum):
@@ -184,3 +185,11 @@ class Decision:
     binding: Sequence[ReasonCode]
     counterfactuals: Sequence[Counterfactual]
     engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rung of a request's ladder that was tried: the request as it is there, and its decision."""
+
+    request: WorkloadRequest
+    decision: Decision

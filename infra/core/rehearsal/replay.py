@@ -1,6 +1,6 @@
 """The rehearsal: recorded runs come when they came, and everything after that follows from the decisions made now.
 
-Each decision is made by :func:`infra.core.placement.decide.decide` on a snapshot whose sites, health, rates, boot times and
+Each decision is made by :func:`infra.core.placement.ladder.descend` on a snapshot whose sites, health, rates, boot times and
 budgets are those of the newest record at that instant, changed as asked for, and whose loads, balances and queue are
 those of the rehearsal. What waits is planned and woken as the controller does it. A run takes its estimate on the offer
 that it gets times the ratio by which the recorded run strayed from its own.
@@ -19,8 +19,8 @@ from itertools import count
 from infra.core.budget import Balance, most_for
 from infra.core.errors import InputError
 from infra.core.inventory import Site
-from infra.core.placement.decide import decide
 from infra.core.placement.decision import Candidate, Decision, Outcome
+from infra.core.placement.ladder import descend
 from infra.core.placement.queue import entry_of, replan, wait_price
 from infra.core.placement.snapshot import OfferLoad, QueueEntry, Release, Snapshot
 from infra.core.rehearsal.model import Changes, Ending, Fate, Reality, RecordedRun
@@ -138,12 +138,13 @@ class _Rehearsal:
     def _place(self, run: RecordedRun, now_at: float) -> bool:
         """Decide about a run and do what is decided; whether it left the queue or never was in it."""
         self._state.waiting.pop(run.run_id, None)
-        request, world = self._request(run), self._world(run, now_at)
+        asked, world = self._request(run), self._world(run, now_at)
         try:
-            decision = decide(request, world)
+            step = descend(asked.rungs(), world)[-1]
         except InputError as error:
             self._state.fates[run.run_id] = replace(self._fate(run, Ending.REFUSED, None, now_at), code=error.code)
             return True
+        request, decision = step.request, step.decision
         chosen = decision.chosen
         if chosen is None:
             self._state.fates[run.run_id] = self._fate(run, Ending.INFEASIBLE, decision, now_at)
