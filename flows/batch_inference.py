@@ -28,5 +28,6 @@ def batch_inference(
     """
     data = check_contract(dataset)
     roles = (("data", data.ref), *find_model(model))
-    request = options.request(WorkKind.BATCH_INFERENCE, tuple(ref for _, ref in roles), data.rows, started_at())
+    refs = tuple(ref for _, ref in roles)
+    request = options.request(WorkKind.BATCH_INFERENCE, refs, data.rows, started_at(), inference, data.rows)
     return run_placed(request, roles, inference.parameters(), inference.predictions).as_dict()

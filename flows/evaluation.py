@@ -28,5 +28,6 @@ def evaluation(
     """
     data = check_contract(dataset)
     roles = (("data", data.ref), *find_model(model, with_champion=True))
-    request = options.request(WorkKind.EVALUATION, tuple(ref for _, ref in roles), data.rows, started_at())
+    refs = tuple(ref for _, ref in roles)
+    request = options.request(WorkKind.EVALUATION, refs, data.rows, started_at(), evaluation, data.rows)
     return run_placed(request, roles, evaluation.parameters(), evaluation.report).as_dict()

@@ -43,7 +43,7 @@ def model_lifecycle(
     texts = check_contract(documents)
     plan = lifecycle_plan(data, texts, options, training, embedding, begun_at)
 
-    request = options.request(WorkKind.TRAINING, (data.ref,), data.rows * training.epochs, begun_at)
+    request = options.request(WorkKind.TRAINING, (data.ref,), training.units(data.rows), begun_at)
     roles = (("data", data.ref),)
     trained = run_placed(request, roles, training.parameters(), training.model, "train", plan.share("train"))
     plan.end("train", trained)

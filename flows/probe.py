@@ -18,5 +18,5 @@ def probe(options: PlacementOptions, probe: ProbeChoices = ProbeChoices()) -> di
         options: Who pays, by when, for how much, and where it may run.
         probe: How long the job lasts.
     """
-    request = options.request(WorkKind.PROBE, (), probe.sleep_s, started_at())
+    request = options.request(WorkKind.PROBE, (), probe.sleep_s, started_at(), probe)
     return run_placed(request, (), probe.parameters(), "").as_dict()

@@ -24,5 +24,6 @@ def training(
         training: The training's own choices.
     """
     data = check_contract(dataset)
-    request = options.request(WorkKind.TRAINING, (data.ref,), data.rows * training.epochs, started_at())
+    units = training.units(data.rows)
+    request = options.request(WorkKind.TRAINING, (data.ref,), units, started_at(), training, data.rows)
     return run_placed(request, (("data", data.ref),), training.parameters(), training.model).as_dict()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra.core.errors import InputError
 from infra.core.inventory import Purchase, TrustZone
 from infra.core.units import micro_from_usd
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, WorkloadRequest
+from tasks.rungs import Choices, RungOptions
 
 
 class DatasetChoice(BaseModel):
@@ -84,11 +85,23 @@ class PlacementOptions(BaseModel):
         0, ge=0, allow_inf_nan=False, title="Memory (GB)", description="Least memory of one device."
     )
     may_wait: bool = Field(True, description="Wait for a cheaper or free device when the deadline allows it.")
+    ladder: list[RungOptions] = Field(
+        default=[], description="What it takes instead, in this order, when it can neither start nor wait as asked."
+    )
 
     def request(
-        self, kind: WorkKind, datasets: tuple[DatasetRef, ...], units: float, started_at: float
+        self,
+        kind: WorkKind,
+        datasets: tuple[DatasetRef, ...],
+        units: float,
+        started_at: float,
+        choices: Choices | None = None,
+        rows: float = 0.0,
     ) -> WorkloadRequest:
         """The workload request, with a deadline in minutes counted from ``started_at``.
+
+        Args:
+            choices: Of the work that a rung of the ladder may make lighter, on so many ``rows``.
 
         Raises:
             InputError: For contradictory or unknown values.
@@ -104,7 +117,7 @@ class PlacementOptions(BaseModel):
             if self.deadline.tzinfo is None:
                 raise InputError("BAD_TIME", "no time zone", "options: deadline", "write 2026-11-24T14:20:00Z")
             deadline_at = self.deadline.timestamp()
-        return WorkloadRequest(
+        request = WorkloadRequest(
             kind=kind,
             tenant=self.tenant,
             datasets=datasets,
@@ -121,7 +134,12 @@ class PlacementOptions(BaseModel):
             purchases=tuple(Purchase(purchase) for purchase in self.purchases),
             fallbacks=(Fallback.WAIT,) if self.may_wait else (),
             deadline_probability=self.deadline_probability,
+            ladder=tuple(
+                rung.rung(units, choices, rows, f"options: ladder[{index}]") for index, rung in enumerate(self.ladder)
+            ),
         )
+        request.rungs()  # refuses a rung that asks for more
+        return request
 
 
 class _Choices(BaseModel):
@@ -132,6 +150,33 @@ class _Choices(BaseModel):
 
     def parameters(self) -> dict[str, float | int | str | dict[str, float]]:
         return self.model_dump(exclude={self.published_as})
+
+    def units(self, rows: float) -> float:
+        """Amount of work on so many rows, in the kind's unit."""
+        return rows
+
+    def lighter(self, parameters: dict[str, Any], where: str) -> Self:
+        """The choices with these parameters instead of those of the same name.
+
+        Raises:
+            InputError: ``UNKNOWN_PARAMETER``, ``BAD_PARAMETER``.
+        """
+        known = self.parameters()
+        for name in parameters:
+            if name not in known:
+                raise InputError(
+                    "UNKNOWN_PARAMETER",
+                    f"{name!r} is no parameter of this work",
+                    where,
+                    f"use only {', '.join(sorted(known))}",
+                )
+        try:
+            return type(self).model_validate({**self.model_dump(), **parameters})
+        except ValidationError as problem:
+            first = problem.errors(include_url=False)[0]
+            raise InputError(
+                "BAD_PARAMETER", first["msg"], f"{where}.{first['loc'][0]}", "see the form of the deployment"
+            ) from None
 
 
 class TrainingChoices(_Choices):
@@ -151,6 +196,9 @@ class TrainingChoices(_Choices):
         title="Checkpoint every (s)",
         description="Seconds between checkpoints; an interrupted run goes on from the last one.",
     )
+
+    def units(self, rows: float) -> float:
+        return rows * self.epochs
 
 
 class EvaluationChoices(_Choices):
@@ -187,3 +235,6 @@ class ProbeChoices(_Choices):
     sleep_s: float = Field(
         0.0, ge=0, le=3600, allow_inf_nan=False, title="Sleep (s)", description="Seconds to sleep at the site."
     )
+
+    def units(self, rows: float) -> float:
+        return self.sleep_s

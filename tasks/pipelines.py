@@ -126,7 +126,7 @@ def lifecycle_plan(
         name=f"lifecycle of {training.model}",
         tenant=options.tenant,
         stages=(
-            stage("train", WorkKind.TRAINING, (data.ref,), data.rows * training.epochs),
+            stage("train", WorkKind.TRAINING, (data.ref,), training.units(data.rows)),
             stage("evaluate", WorkKind.EVALUATION, (data.ref,), data.rows, model),
             stage(
                 "embed",

@@ -26,7 +26,7 @@ def refresh_table(
     while True:
         changes = changed_documents(data.ref, embedding.table)
         refs = tuple(ref for _, ref in changes.roles)
-        request = options.request(WorkKind.EMBEDDING_REFRESH, refs, changes.count, begun_at)
+        request = options.request(WorkKind.EMBEDDING_REFRESH, refs, changes.count, begun_at, embedding, changes.count)
         try:
             return run_placed(request, changes.roles, embedding.parameters(), embedding.table, stage, share)
         except TableMovedError:
