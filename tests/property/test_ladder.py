@@ -43,7 +43,7 @@ def laddered(draw: st.DrawFn) -> tuple[WorkloadRequest, Snapshot]:
     return replace(request, ladder=tuple(draw(rungs(request, f"r{number}")) for number in range(count))), snapshot
 
 
-@settings(max_examples=300, **COMMON)
+@settings(max_examples=150, **COMMON)
 @given(laddered())
 def test_the_answer_is_the_first_feasible_rung(problem: tuple[WorkloadRequest, Snapshot]) -> None:
     request, snapshot = problem
@@ -59,7 +59,7 @@ def test_the_answer_is_the_first_feasible_rung(problem: tuple[WorkloadRequest, S
         assert canonical(decide(request_from_json(canonical(step.request)), snapshot)) == canonical(decision)
 
 
-@settings(max_examples=150, **COMMON)
+@settings(max_examples=80, **COMMON)
 @given(laddered())
 def test_a_rung_at_the_end_never_changes_an_earlier_answer(problem: tuple[WorkloadRequest, Snapshot]) -> None:
     request, snapshot = problem
@@ -68,12 +68,12 @@ def test_a_rung_at_the_end_never_changes_an_earlier_answer(problem: tuple[Worklo
     assert len(after) in (len(before), len(before) + 1)
     for short, long in zip(before, after, strict=False):
         assert canonical(short.decision) == canonical(long.decision)
-        assert replace(short.request, ladder=()) == replace(long.request, ladder=()) if not short.request.rung else True
+        assert short.request.rung == long.request.rung
     if before[-1].decision.outcome is not Outcome.INFEASIBLE:
         assert len(after) == len(before)
 
 
-@settings(max_examples=100, **COMMON)
+@settings(max_examples=60, **COMMON)
 @given(problems())
 def test_without_a_ladder_everything_is_as_before(problem: tuple[WorkloadRequest, Snapshot]) -> None:
     request, snapshot = problem
@@ -83,7 +83,7 @@ def test_without_a_ladder_everything_is_as_before(problem: tuple[WorkloadRequest
     assert canonical(step.decision) == canonical(decide(request, snapshot))
 
 
-@settings(max_examples=100, **COMMON)
+@settings(max_examples=60, **COMMON)
 @given(laddered())
 def test_a_ladder_does_not_change_what_is_decided_as_asked(problem: tuple[WorkloadRequest, Snapshot]) -> None:
     request, snapshot = problem

@@ -36,6 +36,7 @@ def _place(name: str, *more: str | Path) -> Result:
         ("embed-tight.yaml", "run", "cloud-us-east", 0),
         ("embed-free.yaml", "wait", "onprem-fra", 0),
         ("train-infeasible.yaml", "infeasible", None, 3),
+        ("train-ladder.yaml", "run", "cloud-eu-central", 0),
     ],
 )
 def test_examples(name: str, outcome: str, site: str | None, status: int) -> None:
@@ -48,6 +49,38 @@ def test_examples(name: str, outcome: str, site: str | None, status: int) -> Non
     assert told.exit_code == status
     assert "SIMULATED" in told.stdout
     assert told.stderr == ""
+
+
+def test_a_ladder_is_told_rung_by_rung(tmp_path: Path) -> None:
+    answer = json.loads(_place("train-ladder.yaml", "--json").stdout)
+    assert answer["rung"] == "smaller-model"
+    assert [(step["rung"], step["outcome"]) for step in answer["ladder"]] == [
+        ("", "infeasible"),
+        ("four", "infeasible"),
+        ("smaller-model", "run"),
+    ]
+    assert answer["ladder"][0]["binding"] == ["CAPACITY_TOO_SMALL"]
+    assert "DEADLINE_MISSED" in answer["ladder"][1]["binding"]
+    told = " ".join(_place("train-ladder.yaml").stdout.split())
+    assert "Rung smaller-model of its ladder: 4 device(s), epochs 80, hidden 32, 400,000 units in all." in told
+    assert "1. as asked: infeasible: number of devices." in told
+    assert "3. rung smaller-model: run now at cloud-eu-central" in told
+    wrong = tmp_path / "wrong.yaml"
+    text = (EXAMPLES / "requests" / "train-ladder.yaml").read_text()
+    for before, after, code, field in (
+        ("devices: 4\n", "devices: 9\n", "RUNG_ASKS_MORE", "ladder[0].devices"),
+        ("devices: 4\n", "device_kinds: [abacus]\n", "UNKNOWN_DEVICE", "ladder[0].device_kinds"),
+    ):
+        wrong.write_text(text.replace(before, after, 1))
+        refused = _run("place", wrong, "--snapshot", SNAPSHOT, "--json")
+        assert refused.exit_code == 2
+        error = json.loads(refused.stdout)["error"]
+        assert (error["code"], error["where"].endswith(f"wrong.yaml: {field}")) == (code, True), error
+
+
+def test_a_request_without_a_ladder_has_none_in_its_answer() -> None:
+    answer = json.loads(_place("train-tight.yaml", "--json").stdout)
+    assert (answer["rung"], answer["ladder"]) == ("", [])
 
 
 def test_the_same_question_has_the_same_answer() -> None:

@@ -6,10 +6,12 @@ import json
 
 import pytest
 
+from infra.core.canonical import canonical
 from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Purchase, TrustZone
+from infra.core.rung import Rung
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind, WorkloadRequest
-from infra.documents import load_request, only_version, with_versions
+from infra.documents import load_request, only_version, request_from_json, with_versions
 from tests.unit.document_samples import EXAMPLES, NOW_AT
 
 BASE = "kind: training\ntenant: vision\nwork: {units: 1}\n"
@@ -133,6 +135,21 @@ def test_money_is_exact() -> None:
         ("+purchases: [spott]\n", "UNKNOWN_VALUE", "purchases[0]"),
         ("+checkpointed: yes\n", "BAD_TYPE", "checkpointed"),
         ("+fallbacks: [burst]\n", "UNKNOWN_VALUE", "fallbacks[0]"),
+        ("+ladder: {name: a, devices: 1}\n", "BAD_TYPE", "ladder"),
+        ("+ladder: [{devices: 1}]\n", "MISSING_KEY", "ladder[0].name"),
+        ("+ladder: [{name: a b, devices: 1}]\n", "BAD_NAME", "ladder[0].name"),
+        ("+ladder: [{name: a}]\n", "EMPTY_RUNG", "ladder[0].name"),
+        ("+ladder: [{name: a, device: 1}]\n", "UNKNOWN_KEY", "ladder[0].device"),
+        ("+ladder: [{name: a, devices: 0}]\n", "BAD_NUMBER", "ladder[0].devices"),
+        ("+ladder: [{name: a, wait: true}, {name: a, wait: false}]\n", "DUPLICATE_RUNG", "ladder[1].name"),
+        ("+ladder: [{name: a, devices: 99}]\n", "RUNG_ASKS_MORE", "ladder[0].devices"),
+        ("+ladder: [{name: a, memory_gb: 99}]\n", "RUNG_ASKS_MORE", "ladder[0].memory_gb"),
+        ("+ladder: [{name: a, units: 1.0e+9, parameters: {epochs: 1}}]\n", "RUNG_ASKS_MORE", "ladder[0].units"),
+        ("+ladder: [{name: a, units: 1}]\n", "BAD_RUNG", "ladder[0].units"),
+        ("+ladder: [{name: a, parameters: {sizes: [1]}}]\n", "BAD_TYPE", "ladder[0].parameters.sizes"),
+        ("+ladder: [{name: a, parameters: {rate: -1}}]\n", "BAD_TYPE", "ladder[0].parameters.rate"),
+        ("+ladder: [{name: a, deadline: 5m}]\n", "BAD_TYPE", "ladder[0].deadline"),
+        ("+ladder: [{name: a, wait: 1}]\n", "BAD_TYPE", "ladder[0].wait"),
     ],
 )
 def test_bad_requests(change: str, code: str, path: str, tmp_path) -> None:
@@ -143,6 +160,30 @@ def test_bad_requests(change: str, code: str, path: str, tmp_path) -> None:
     assert (caught.value.code, caught.value.where) == (code, f"{file}: {path}")
     assert caught.value.remedy
     assert len(str(caught.value)) < 600
+
+
+def test_a_ladder() -> None:
+    request = load_request(
+        BASE
+        + """resources: {devices: 4, memory_gb: 16}
+ladder:
+  - {name: small, devices: 1, memory_gb: 8, device_kinds: []}
+  - {name: light, units: 1, parameters: {hidden: 32, epochs: 2, fast: true, rate: 0.5, mode: eco}}
+  - {name: queue, deadline: none, wait: true}
+""",
+        NOW_AT,
+    )
+    assert request.ladder == (
+        Rung("small", devices=1, memory_gb=8.0, device_kinds=()),
+        Rung(
+            "light",
+            units=1.0,
+            parameters=(("epochs", 2), ("fast", True), ("hidden", 32), ("mode", "eco"), ("rate", 0.5)),
+        ),
+        Rung("queue", no_deadline=True, wait=True),
+    )
+    assert request_from_json(canonical(request)) == request
+    assert [each.rung for each in request.rungs()] == ["", "small", "light", "queue"]
 
 
 def test_whole_documents_of_the_wrong_kind() -> None:

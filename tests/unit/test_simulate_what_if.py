@@ -28,6 +28,7 @@ from infra.core.pricing import Price
 from infra.core.rehearsal.compare import differences, same_choices, summarise
 from infra.core.rehearsal.model import Changes, Ending, Fate, Reality, RecordedRun
 from infra.core.rehearsal.replay import charged, rehearse
+from infra.core.rung import Rung
 from infra.core.workload import Resources, WorkloadRequest
 from infra.simulate.batch import Setting
 from infra.simulate.recorded import read_runs
@@ -190,6 +191,13 @@ def test_what_is_idle_is_taken_and_what_waits_starts_when_devices_come_back() ->
     assert fates[2].start_at == pytest.approx(fates[0].finish_at)
 
 
+def test_a_ladder_is_gone_down_in_a_rehearsal_too() -> None:
+    hour = _wanted(UNITS_PER_HOUR, 9, purchases=(Purchase.OWNED,))
+    laddered = replace(hour, ladder=(Rung("small", devices=1),))
+    endings = [run.fate for run in _recorded([(NOW_AT, hour), (NOW_AT + 60, laddered)])]
+    assert [(fate.ending, fate.devices) for fate in endings] == [(Ending.INFEASIBLE, 0), (Ending.RAN, 1)]
+
+
 requests = st.lists(
     st.tuples(
         st.sampled_from((0.0, 40.0, 400.0, 5000.0)),
@@ -292,6 +300,16 @@ def test_a_record_with_balances_of_two_months_is_read_as_one_account() -> None:
     balances = (*world.balances, replace(world.balances[0], period="2026-12", limit_micro=1))
     again = rehearse((replace(run, snapshots=(replace(world, balances=balances),)),))
     assert again[run.run_id].ending is Ending.RAN
+
+
+def test_the_steps_of_a_ladder_are_one_decision_in_the_record(database: MemoryDatabase) -> None:
+    wanted = _wanted(UNITS_PER_HOUR, 9, purchases=(Purchase.OWNED,), ladder=(Rung("small", devices=1),))
+    for each in wanted.rungs():
+        _keep(database, "laddered", each, _world())
+    (run,) = read_runs(database).runs
+    assert (run.request, len(run.snapshots)) == (wanted, 1)
+    assert (run.fate.ending, run.fate.devices) == (Ending.RAN, 1)
+    assert rehearse((run,))["laddered"].devices == 1
 
 
 def test_what_was_charged_beside_the_estimate_is_charged_again() -> None:

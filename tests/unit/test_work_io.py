@@ -16,7 +16,7 @@ from infra.core.inventory import TrustZone
 from infra.core.trust import PermittedDataset
 from infra.core.workload import WorkKind
 from tasks.parquet import from_columns
-from tasks.site_io import StoreCheckpoints, StoreInputs, StoreOutputs, clear_checkpoints, result_from_json
+from tasks.site_io import StoreCheckpoints, StoreInputs, StoreOutputs, clear_checkpoints, result_from_json, share_done
 from tasks.site_job import InputRef, OutputFile, SiteResult, SiteWork
 from tasks.stopping import sigterm_as_event
 from tests.work_support import HOME, put_version
@@ -134,6 +134,22 @@ def test_the_best_whole_checkpoint_is_seen_by_every_attempt(store: MemoryStore) 
     store.put(newest, b"two-2")
     assert second.latest() == (200, b"one-200")
     assert StoreCheckpoints(store, "other", 1).latest() is None
+
+
+def test_checkpoints_of_a_lighter_work_lie_apart(store: MemoryStore) -> None:
+    as_asked, lighter = StoreCheckpoints(store, "r", 1), StoreCheckpoints(store, "r", 2, "work-1")
+    as_asked.save(500, b"as asked", 0.5)
+    as_asked.save_part("p-1", b"as asked")
+    assert lighter.latest() is None
+    assert list(lighter.parts()) == []
+    lighter.save(3, b"lighter", 0.25)
+    lighter.save_part("p-1", b"lighter")
+    assert (as_asked.latest(), lighter.latest()) == ((500, b"as asked"), (3, b"lighter"))
+    assert dict(as_asked.parts()) == {"p-1": b"as asked"}
+    assert StoreCheckpoints(store, "r", 3, "work-1").latest() == (3, b"lighter")
+    assert [share_done(store, "r", each) for each in ("", "work-1", "work-2")] == [0.5, 0.25, 0.0]
+    clear_checkpoints(store, "r")
+    assert store.list("runs/r") == []
 
 
 def test_parts_are_kept_once(store: MemoryStore) -> None:
