@@ -22,7 +22,7 @@ from infra.faults import Point
 from infra.ports import AttemptRecord, Publication
 from infra.wiring import ControlPlane, control_plane
 from tasks import artifacts
-from tasks.attempts import conclude, end_run, settle, wanted_units
+from tasks.attempts import conclude, end_run, rung_of, settle, wanted_units
 from tasks.contracts import CheckedVersion, Quarantined, check_version
 from tasks.datasets.reading import load_manifest
 from tasks.dispatching import await_report, dispatch
@@ -42,7 +42,11 @@ _TRIED_AGAIN = (ReportOutcome.FINISHED, ReportOutcome.LOST, ReportOutcome.CAPPED
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a placed run gives to its flow."""
+    """What a placed run gives to its flow.
+
+    Attributes:
+        rung: The rung of its ladder that it was done on; empty: as asked.
+    """
 
     run_id: str
     site: str
@@ -50,6 +54,7 @@ class RunResult:
     published: DatasetRef | None
     metrics: dict[str, float]
     charged_micro: int
+    rung: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         values = plain(self)
@@ -142,7 +147,7 @@ def run_placed(
             live = next((attempt for attempt in attempts if not attempt.state.closed), None)
             done = control.database.runs.publication(plan.run_id)
             if live is None and done is not None:
-                return _result(attempts[-1], done)
+                return _result(control, attempts[-1], done)
             if run.state.final and done is None:
                 raise EndedError("Failed", "RUN_ENDED", f"it is {run.state}: {run.detail}", plan.run_id)
             if live is None:
@@ -261,7 +266,16 @@ def _run_id(flow_run: str, stage: str) -> str:
     return f"{flow_run}:{stage}" if stage else flow_run
 
 
-def _result(attempt: AttemptRecord, publication: Publication) -> RunResult:
+def _result(control: ControlPlane, attempt: AttemptRecord, publication: Publication) -> RunResult:
     charged = attempt.charged.total_micro if attempt.charged is not None else 0
     published = DatasetRef(publication.name, publication.version) if publication.name else None
-    return RunResult(publication.run_id, attempt.site, attempt.purchase, published, publication.metrics, charged)
+    rung = rung_of(control, attempt)
+    return RunResult(
+        publication.run_id,
+        attempt.site,
+        attempt.purchase,
+        published,
+        publication.metrics,
+        charged,
+        "" if rung is None else rung.name,
+    )

@@ -18,7 +18,7 @@ from infra.core.placement.decision import Outcome
 from infra.core.rung import Rung
 from infra.core.workload import Resources
 from infra.documents import request_from_json
-from infra.ports import AttemptRecord
+from infra.ports import AttemptRecord, Publication
 from infra.render.markdown import decision_markdown
 from infra.render.replay import replayed
 from infra.render.story import read_story, story_json, story_view
@@ -136,6 +136,15 @@ def test_the_site_is_asked_for_the_rung_s_work_also_after_a_restart() -> None:
     as_asked = site_work(control, plan, 1, attempt.site, deciding_snapshot(control, attempt), None)  # type: ignore[arg-type]
     assert as_asked.parameters == PARAMETERS
     assert digest(as_asked) != attempt.permit.work_sha256
+
+
+def test_the_flow_s_result_names_the_rung() -> None:
+    control = Control()
+    attempt = begun(control, planned(control, LIGHT))
+    done = Publication("run-1", 1, "model", "v1", "file:///m", "0" * 64, NOW_AT, {"accuracy": 0.9})
+    assert running._result(control, attempt, done).as_dict()["rung"] == "light"  # type: ignore[arg-type]
+    other = begun(control, planned(control, run_id="run-2", resources=Resources(1)))
+    assert running._result(control, other, replace(done, run_id="run-2")).rung == ""  # type: ignore[arg-type]
 
 
 def test_smaller_resources_are_the_same_work() -> None:
