@@ -223,16 +223,14 @@ def test_a_run_is_stopped_at_its_cap(site: SiteUnderTest) -> None:
 
 def test_a_run_goes_on_with_an_extension_and_is_stopped_at_the_larger_cap(site: SiteUnderTest) -> None:
     parameters = site.permitted(sleep_s=600, cap_micro=3_000, most_micro=6_000)
-    flow_run_id, run_id = site.run(parameters), parameters["work"]["run_id"]
-    started_at = site.report(parameters, "opened").started_at
-    extension = PermitExtension(f"permit-{run_id}", run_id, 1, 4_500, time.time())
-    leave_extension(site.store, site.signer, extension)
-    run = site.server.wait_for(flow_run_id)
+    run_id = parameters["work"]["run_id"]
+    leave_extension(site.store, site.signer, PermitExtension(f"permit-{run_id}", run_id, 1, 4_500, time.time()))
+    run = site.server.wait_for(site.run(parameters))
     assert (run["state_type"], run["state"]["name"]) == ("FAILED", "Capped")
     report = site.report(parameters)
     price = OFFERS[0].price
     assert report.outcome is ReportOutcome.CAPPED
-    assert report.ended_at >= cap_reached_at(price, 1, started_at, 4_500)
+    assert report.ended_at >= cap_reached_at(price, 1, report.started_at, 4_500)
     assert charge_parts(report, price, 0, 4_500).total_micro == 4_500
 
 
