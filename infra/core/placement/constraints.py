@@ -17,7 +17,7 @@ from infra.core.jurisdictions import permits
 from infra.core.placement.decision import Reason, ReasonCode
 from infra.core.placement.policing import policy_reasons
 from infra.core.placement.world import World
-from infra.core.policy_facts import Moved
+from infra.core.policy_facts import NOTHING_MOVED, Moved
 from infra.core.units import BYTES_PER_GB
 
 Bandwidth = TypeVar("Bandwidth", float, np.ndarray)
@@ -72,7 +72,9 @@ class SiteView:
     @property
     def moved(self) -> Moved:
         """What the policy sees of it."""
-        moves = self.moves or ()
+        moves = self.moves
+        if not moves:
+            return NOTHING_MOVED
         names = tuple(sorted({move.dataset for move in moves}))
         return Moved(names, sum(move.bytes for move in moves), self.egress_micro)
 

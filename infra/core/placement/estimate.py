@@ -101,6 +101,21 @@ class Durations:
     def total_s(self) -> float:
         return self.machine_s + self.handover_s
 
+    def moving(self, transfer_s: float) -> Durations:
+        """The same with another transfer, of a run that nothing interrupts."""
+        return Durations(
+            self.boot_s,
+            transfer_s,
+            self.compute_s,
+            self.rework_s,
+            self.rework_deviation_s,
+            self.boot_ratios,
+            self.transfer_ratios,
+            self.compute_ratios,
+            self.handover_s,
+            self.handover_ratios,
+        )
+
     def at(self, probability: float) -> float:
         """Seconds that are not exceeded with this probability; the total at one half."""
         lower, share = place_of(probability)

@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
+from infra.core.budget import Balance
+from infra.core.deferred import Deferred
 from infra.core.placement.changes import with_limit
 from infra.core.placement.constraints import Move
 from infra.core.placement.costing import needed, run_cost
 from infra.core.placement.decision import Change, ChangeKind, Outcome, ReasonCode, TimeParts
-from infra.core.placement.pipeline_alternatives import alternatives
+from infra.core.placement.pipeline_alternatives import next_best
 from infra.core.placement.pipeline_bounds import Bounds
+from infra.core.placement.pipeline_objective import Objective
 from infra.core.placement.pipeline_plan import (
     BlockedStage,
     PipelineCounterfactual,
@@ -34,7 +38,7 @@ from infra.core.placement.pipeline_plan import (
 )
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage, egress_of, result_residency, transfer_of
 from infra.core.placement.pipeline_schedule import Limits, Schedule, one_after_the_other, places_of
-from infra.core.placement.pipeline_search import Found, Objective, best_schedule
+from infra.core.placement.pipeline_search import Found, best_schedule
 from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import Fallback
 
@@ -62,17 +66,15 @@ def decide_pipeline(request: PipelineRequest, snapshot: Snapshot) -> PipelineDec
             fits is no error but the outcome *infeasible*.
     """
     problem = Problem(request, snapshot)
-    limits = _limits(problem)
-    greedy, placed = one_after_the_other(problem, limits)
-    known = greedy if placed == len(problem.stages) else None
+    limits = _limits(request, problem.balance)
     bounds = None
     found = Found(None, True, 0)
     if all(stage.options for stage in problem.stages):
         bounds = Bounds(problem)
-        found = best_schedule(problem, bounds, Objective.COST, limits, known)
-    comparison = _stage_by_stage(problem, greedy, placed)
+        found = best_schedule(problem, bounds, Objective.COST, limits)
+    comparison = Deferred(lambda: (_stage_by_stage(problem, limits),))
     if found.schedule is None:
-        binding, changes = _what_would_help(problem)
+        binding, changes = _what_would_help(problem, bounds)
         return PipelineDecision(
             outcome=Outcome.INFEASIBLE,
             stages=(),
@@ -81,10 +83,12 @@ def decide_pipeline(request: PipelineRequest, snapshot: Snapshot) -> PipelineDec
             wait_until_at=None,
             finish_at=None,
             finish_high_at=None,
-            stage_by_stage=comparison,
+            compared=comparison,
             binding=binding,
             blocked=tuple(
-                BlockedStage(stage.name, tuple(sorted(stage.refused))) for stage in problem.stages if not stage.options
+                BlockedStage(stage.name, problem.book.refusals(stage.world, stage.inherited))
+                for stage in problem.stages
+                if not stage.options
             ),
             counterfactuals=changes,
             proven=found.proven,
@@ -101,7 +105,7 @@ def decide_pipeline(request: PipelineRequest, snapshot: Snapshot) -> PipelineDec
         wait_until_at=first_at if waits else None,
         finish_at=max(stage.finish_at for stage in stages),
         finish_high_at=max(stage.finish_high_at for stage in stages),
-        stage_by_stage=comparison,
+        compared=comparison,
         binding=(),
         blocked=(),
         counterfactuals=(),
@@ -110,14 +114,15 @@ def decide_pipeline(request: PipelineRequest, snapshot: Snapshot) -> PipelineDec
     )
 
 
-def _limits(problem: Problem) -> Limits:
-    available_micro = problem.balance.available_micro
-    budget_micro = problem.request.budget_micro
-    money_micro = available_micro if budget_micro is None else min(budget_micro, available_micro)
-    return Limits(problem.request.deadline_at, money_micro)
+def _limits(request: PipelineRequest, balance: Balance) -> Limits:
+    money_micro = balance.available_micro
+    if request.budget_micro is not None:
+        money_micro = min(request.budget_micro, money_micro)
+    return Limits(request.deadline_at, money_micro)
 
 
-def _stage_by_stage(problem: Problem, greedy: Schedule, placed: int) -> StageByStage:
+def _stage_by_stage(problem: Problem, limits: Limits) -> StageByStage:
+    greedy, placed = one_after_the_other(problem, limits)
     stages = problem.stages
     return StageByStage(
         offers=tuple((stages[i].name, *stages[i].options[choice].key) for i, choice in enumerate(greedy.choices)),
@@ -128,7 +133,6 @@ def _stage_by_stage(problem: Problem, greedy: Schedule, placed: int) -> StageByS
 
 
 def _placements(problem: Problem, schedule: Schedule, limits: Limits) -> tuple[StagePlacement, ...]:
-    others = alternatives(problem, schedule, limits)
     finish_at: list[float] = []
     placements = []
     for stage, choice, start_high_at in zip(problem.stages, schedule.choices, schedule.starts, strict=True):
@@ -170,7 +174,7 @@ def _placements(problem: Problem, schedule: Schedule, limits: Limits) -> tuple[S
                 moves=_moves(problem, stage, schedule),
                 residency=result_residency(stage),
                 trust_zone=stage.zone,
-                alternative=others[stage.index],
+                next_best=Deferred(partial(next_best, problem, schedule, limits, stage)),
             )
         )
     return tuple(placements)
@@ -199,16 +203,20 @@ def _dataset_move(move: Move) -> StageMove:
     return StageMove(move.dataset, move.version, move.source, move.bytes, move.egress_micro, move.transfer_s)
 
 
-def _what_would_help(problem: Problem) -> tuple[tuple[ReasonCode, ...], tuple[PipelineCounterfactual, ...]]:
+def _what_would_help(
+    problem: Problem, bounds: Bounds | None
+) -> tuple[tuple[ReasonCode, ...], tuple[PipelineCounterfactual, ...]]:
     """What stands in the way, and the smallest sets of limits that, moved so far, let the pipeline through."""
-    blocked = [stage for stage in problem.stages if not stage.options]
-    if blocked:
-        sets = {frozenset(item.code for item in reasons) for stage in blocked for _, _, reasons in stage.refused}
+    if bounds is None:
+        blocked = [stage for stage in problem.stages if not stage.options]
+        refused = [problem.book.refusals(stage.world, stage.inherited) for stage in blocked]
+        sets = {frozenset(item.code for item in reasons) for each in refused for _, _, reasons in each}
         nearest = [codes for codes in sets if not any(other < codes for other in sets)]
         return tuple(code for code in ReasonCode if any(code in codes for codes in nearest)), ()
+    ways = _Ways(problem, bounds)
     kinds = [kind for kind in _CODES if _has(problem, kind)]
     for size in range(1, min(MOST_CHANGES, len(kinds)) + 1):
-        found = [way for group in combinations(kinds, size) if (way := _way(problem, group)) is not None]
+        found = [way for group in combinations(kinds, size) if (way := ways.find(group)) is not None]
         if found:
             told = {change.kind for way in found for change in way.changes}
             codes = {_CODES[kind] for kind in told}
@@ -230,39 +238,53 @@ def _has(problem: Problem, kind: ChangeKind) -> bool:
     return kind is not ChangeKind.WAIT or any(not stage.may_wait for stage in problem.stages)
 
 
-def _way(problem: Problem, kinds: tuple[ChangeKind, ...]) -> PipelineCounterfactual | None:
-    """The least values of these kinds that make the pipeline possible, verified; ``None`` when none do."""
-    request, snapshot = problem.request, problem.snapshot
-    if ChangeKind.WAIT in kinds:
-        request = _waiting(request)
-        problem = Problem(request, snapshot)
-    bounds = Bounds(problem)
-    budget_micro, available_micro = request.budget_micro, problem.balance.available_micro
-    budget = math.inf if ChangeKind.BUDGET in kinds or budget_micro is None else budget_micro
-    tenant = math.inf if ChangeKind.TENANT_BUDGET in kinds else available_micro
-    deadline_at = None if ChangeKind.DEADLINE in kinds else request.deadline_at
-    money = min(budget, tenant)
-    least: Schedule | None = None
-    if math.inf in (budget, tenant) and {ChangeKind.BUDGET, ChangeKind.TENANT_BUDGET} & set(kinds):
-        least = best_schedule(problem, bounds, Objective.NEED, Limits(deadline_at, money)).schedule
-        if least is None:
-            return None
-        money = least.needed_micro
-    values: dict[ChangeKind, str | int | float] = {ChangeKind.WAIT: Fallback.WAIT.value}
-    if ChangeKind.DEADLINE in kinds:
-        soonest = best_schedule(problem, bounds, Objective.FINISH, Limits(None, money)).schedule
-        if soonest is None:
-            return None
-        deadline_at = float(math.ceil(soonest.end_at))
-        values[ChangeKind.DEADLINE] = deadline_at
-    if least is not None:
-        values[ChangeKind.BUDGET] = least.needed_micro
-        values[ChangeKind.TENANT_BUDGET] = problem.balance.limit_micro + least.needed_micro - available_micro
-    changes = tuple(Change(kind, values[kind]) for kind in ChangeKind if kind in kinds)
-    changed_request, changed_snapshot = apply_to_pipeline(request, snapshot, changes)
-    changed = Problem(changed_request, changed_snapshot)
-    again = best_schedule(changed, Bounds(changed), Objective.COST, _limits(changed)).schedule
-    return None if again is None else PipelineCounterfactual(changes, again.cost_micro, again.end_at)
+class _Ways:
+    """Finds the least values of limits that make a pipeline possible."""
+
+    def __init__(self, problem: Problem, bounds: Bounds) -> None:
+        self._problems = {False: (problem, bounds)}
+
+    def _among(self, waits: bool) -> tuple[Problem, Bounds]:
+        """The problem as it is, or as it would be if every stage might wait."""
+        if waits not in self._problems:
+            problem, _ = self._problems[False]
+            waiting = Problem(_waiting(problem.request), problem.snapshot)
+            self._problems[waits] = (waiting, Bounds(waiting))
+        return self._problems[waits]
+
+    def find(self, kinds: tuple[ChangeKind, ...]) -> PipelineCounterfactual | None:
+        """The least values of these kinds that make the pipeline possible, verified; ``None`` when none do."""
+        problem, bounds = self._among(ChangeKind.WAIT in kinds)
+        request, snapshot = problem.request, problem.snapshot
+        budget_micro, available_micro = request.budget_micro, problem.balance.available_micro
+        budget = math.inf if ChangeKind.BUDGET in kinds or budget_micro is None else budget_micro
+        tenant = math.inf if ChangeKind.TENANT_BUDGET in kinds else available_micro
+        deadline_at = None if ChangeKind.DEADLINE in kinds else request.deadline_at
+        money = min(budget, tenant)
+        least: Schedule | None = None
+        if math.inf in (budget, tenant) and {ChangeKind.BUDGET, ChangeKind.TENANT_BUDGET} & set(kinds):
+            least = best_schedule(problem, bounds, Objective.NEED, Limits(deadline_at, money)).schedule
+            if least is None:
+                return None
+            money = least.needed_micro
+        values: dict[ChangeKind, str | int | float] = {ChangeKind.WAIT: Fallback.WAIT.value}
+        if ChangeKind.DEADLINE in kinds:
+            soonest = best_schedule(problem, bounds, Objective.FINISH, Limits(None, money)).schedule
+            if soonest is None:
+                return None
+            deadline_at = float(math.ceil(soonest.end_at))
+            values[ChangeKind.DEADLINE] = deadline_at
+        if least is not None:
+            values[ChangeKind.BUDGET] = least.needed_micro
+            values[ChangeKind.TENANT_BUDGET] = problem.balance.limit_micro + least.needed_micro - available_micro
+        changes = tuple(Change(kind, values[kind]) for kind in ChangeKind if kind in kinds)
+        changed_request, changed_snapshot = apply_to_pipeline(request, snapshot, changes)
+        if ChangeKind.TENANT_BUDGET in kinds:  # a policy may look at it, and let other offers through
+            problem = Problem(changed_request, changed_snapshot)
+            bounds = Bounds(problem)
+        limits = _limits(changed_request, problem.balance)
+        again = best_schedule(problem, bounds, Objective.COST, limits).schedule
+        return None if again is None else PipelineCounterfactual(changes, again.cost_micro, again.end_at)
 
 
 def _waiting(request: PipelineRequest) -> PipelineRequest:

@@ -7,12 +7,8 @@ from infra.core.placement.pipeline_problem import Problem, Stage
 from infra.core.placement.pipeline_schedule import Limits, Schedule, in_order, places_of
 
 
-def alternatives(problem: Problem, schedule: Schedule, limits: Limits) -> list[StageAlternative | None]:
-    """For each stage the cheapest other offer that keeps every limit, if any."""
-    return [_alternative(problem, schedule, limits, stage) for stage in problem.stages]
-
-
-def _alternative(problem: Problem, schedule: Schedule, limits: Limits, stage: Stage) -> StageAlternative | None:
+def next_best(problem: Problem, schedule: Schedule, limits: Limits, stage: Stage) -> tuple[StageAlternative, ...]:
+    """The cheapest other offer for a stage that keeps every limit, if any."""
     tries = []
     for choice, option in enumerate(stage.options):
         if choice != schedule.choices[stage.index]:
@@ -24,8 +20,8 @@ def _alternative(problem: Problem, schedule: Schedule, limits: Limits, stage: St
         other = in_order(problem, choices, schedule.starts, limits)
         if other is not None:
             extra_micro = other.cost_micro - schedule.cost_micro
-            return StageAlternative(*key, extra_micro, other.end_at - schedule.end_at)
-    return None
+            return (StageAlternative(*key, extra_micro, other.end_at - schedule.end_at),)
+    return ()
 
 
 def _cost(problem: Problem, choices: tuple[int, ...], schedule: Schedule, stage: Stage) -> int | None:

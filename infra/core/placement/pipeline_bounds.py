@@ -13,6 +13,7 @@ The best ``p`` is found by a line search, as the bound is concave in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +21,13 @@ from numpy.typing import NDArray
 
 from infra.core.placement.costing import CAP_MARGIN_PERCENT
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
+from infra.core.units import BYTES_PER_GB, SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
-_NEVER = float("inf")
-_STEPS = 12
-"""Of the line search over the price of a second."""
-
 _MARGIN = (100 + CAP_MARGIN_PERCENT) / 100
+
+_COARSE, _FINE = np.arange(-3.0, 6.0), np.arange(-0.75, 1.0, 0.25)
+"""Prices of a second that are tried, as powers of four: around the mean price of a second, then around the best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,22 @@ class _Figures:
     need: Floats
     time: Floats
 
+    def among(self, left: NDArray[np.bool_]) -> _Figures:
+        """The same, and infinite for the choices that are left out."""
+        cost, need, time = (np.where(left[:, None], each, np.inf) for each in (self.cost, self.need, self.time))
+        return _Figures(cost, need, time)
+
+
+class _Links:
+    """What it takes to move a byte between sites, ``[sites, sites] float64`` as [where it is read, where it lies]."""
+
+    def __init__(self, problem: Problem) -> None:
+        mbps = np.array([site.bandwidth_mbps for site in problem.sites])
+        micro_per_gb = np.array([float(site.egress_micro_per_gb) for site in problem.sites])
+        away = 1.0 - np.eye(len(problem.sites))
+        self.seconds = away * 8 / (np.minimum(mbps[:, None], mbps) * 1e6)
+        self.micro = away * micro_per_gb / BYTES_PER_GB
+
 
 class Bounds:
     """Tables of least cost, need and time for one problem, and the flow that prices time.
@@ -64,110 +81,163 @@ class Bounds:
         share: Share of the flow that goes on along (stage, child).
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
+    def __init__(self, problem: Problem, left: Sequence[NDArray[np.bool_]] | None = None) -> None:
+        self._problem, links = problem, _Links(problem)
         self.primary = [_primary(stage) for stage in problem.stages]
         self.flow, self.share = _flow(problem)
-        self._figures = [self._figures_of(stage) for stage in problem.stages]
-        self._sites = [np.array([option.site for option in stage.options]) for stage in problem.stages]
+        self._figures = [self._figures_of(stage, links) for stage in problem.stages]
+        if left is not None:
+            self._figures = [figures.among(each) for figures, each in zip(self._figures, left, strict=True)]
         self._kept = [
-            [problem.place_of(stage.index, option.site) for option in stage.options] for stage in problem.stages
+            np.array([problem.place_of(stage.index, option.site) for option in stage.options], dtype=np.intp)
+            for stage in problem.stages
         ]
+        self._priced: dict[tuple[bool, float], Table | None] = {}
         self.cost = self._table([each.cost for each in self._figures], sums=True)
         self.need = self._table([each.need for each in self._figures], sums=True)
         self.time = self._table([each.time for each in self._figures], sums=False)
 
+    def among(self, left: Sequence[NDArray[np.bool_]]) -> Bounds:
+        """Bounds for plans with these options only: ``[choices]`` for each stage, at least one of them true."""
+        return Bounds(self._problem, left)
+
     def priced(self, of_need: bool, deadline_at: float) -> Table | None:
         """The table whose price of a second makes the bound of the whole pipeline highest; ``None`` when none helps."""
+        key = (of_need, deadline_at)
+        if key not in self._priced:
+            self._priced[key] = self._best_priced(of_need, deadline_at)
+        return self._priced[key]
+
+    def _best_priced(self, of_need: bool, deadline_at: float) -> Table | None:
         figures = [each.need if of_need else each.cost for each in self._figures]
         seconds_left = deadline_at - self._problem.now_at
-
-        def at(price: float) -> tuple[float, Table]:
-            priced = [
-                base + price * self.flow[index] * each.time
-                for index, (base, each) in enumerate(zip(figures, self._figures, strict=True))
-            ]
-            table = self._table(priced, sums=True, price=price)
-            return self.root(table) - price * seconds_left, table
-
         plain = self.root(self.need if of_need else self.cost)
         scale = max(1.0, plain) / max(1.0, seconds_left)
-        best_bound, best = plain, None
-        low, high = -3.0, 5.0  # powers of four around the mean price of a second
-        for _ in range(_STEPS // 2):
-            left, right = low + (high - low) / 3, high - (high - low) / 3
-            (bound_left, table_left), (bound_right, table_right) = at(scale * 4.0**left), at(scale * 4.0**right)
-            for bound, table in ((bound_left, table_left), (bound_right, table_right)):
-                if bound > best_bound:
-                    best_bound, best = bound, table
-            if bound_left < bound_right:
-                low = left
-            else:
-                high = right
-        return best
+
+        def priced(index: int, prices: Floats) -> Floats:
+            return figures[index] + prices[:, None, None] * (self.flow[index] * self._figures[index].time)
+
+        powers, best = _COARSE, 0.0
+        for grid in (_COARSE, _FINE):
+            powers = grid if grid is _COARSE else best + grid
+            prices = scale * 4.0**powers
+            _, least = self._upwards([priced(index, prices) for index in range(len(figures))], sums=True)
+            firsts = [row[:, 0] for row, primary in zip(least, self.primary, strict=True) if primary == OUTSIDE]
+            totals = np.sum(firsts, axis=0) - prices * seconds_left
+            best = float(powers[totals.argmax()])
+            highest = float(totals.max())
+        if highest <= plain:
+            return None
+        price = scale * 4.0**best
+        one = np.array([price])
+        return self._table([priced(index, one)[0] for index in range(len(figures))], sums=True, price=price)
 
     def root(self, table: Table) -> float:
         """Least figure of the whole pipeline."""
         return sum(table.least[index][0] for index, primary in enumerate(self.primary) if primary == OUTSIDE)
 
-    def _figures_of(self, stage: Stage) -> _Figures:
-        problem = self._problem
-        rows = [self._alone(stage, choice) for choice in range(len(stage.options))]
-        alone = np.array(rows, dtype=np.float64).reshape(len(rows), 4)
-        cost, need, time, rate = (alone[:, column : column + 1] for column in range(4))
+    def totals(self, table: Table) -> list[Floats]:
+        """Least figure of the whole pipeline with a stage at each of its options, by stage: ``[choices] float64``."""
+        found: list[Floats] = []
+        for index, primary in enumerate(self.primary):
+            here, below, least = np.array(table.here[index]), np.array(table.below[index]), np.array(table.least[index])
+            if primary == OUTSIDE:
+                found.append(self.root(table) - least[0] + here[:, 0] + below)
+                continue
+            others = np.full(least.size, np.inf)
+            np.minimum.at(others, self._kept[primary], found[primary] - least[self._kept[primary]])
+            found.append((here + others).min(axis=1) + below)
+        return found
+
+    def ends(self) -> list[Floats]:
+        """When the pipeline ends at the earliest with a stage at each of its options, by stage: ``[choices] float64``."""
+        problem, found, finish_at = self._problem, [], []
+        for stage, figures in zip(problem.stages, self._figures, strict=True):
+            ready_at = max((float(finish_at[parent].min()) for parent, _ in stage.parents), default=problem.now_at)
+            begin_at = np.full(figures.time.shape[1], ready_at)
+            primary = self.primary[stage.index]
+            if primary != OUTSIDE:
+                earliest_at = np.full(begin_at.size, np.inf)
+                np.minimum.at(earliest_at, self._kept[primary], finish_at[primary])
+                begin_at = np.maximum(begin_at, earliest_at)
+            finish_at.append((begin_at + figures.time).min(axis=1))
+            found.append(finish_at[-1] + np.array(self.time.below[stage.index]))
+        return found
+
+    def _figures_of(self, stage: Stage, links: _Links) -> _Figures:
+        cost, need, time, rate = self._alone(stage)
         primary = self.primary[stage.index]
         if primary == OUTSIDE:
             return _Figures(cost, need, time)
-        size = dict(stage.parents)[primary]
-        here = np.array([option.site for option in stage.options])[:, None]
-        there = np.arange(len(problem.sites))[None, :]
-        if problem.stages[primary].kept != OUTSIDE:
-            there = np.full_like(there, problem.stages[primary].kept)
-        link = np.array([site.bandwidth_mbps for site in problem.sites])
-        price = np.array([float(site.egress_micro_per_gb) for site in problem.sites])
-        away = here != there
-        seconds = np.where(away, size / (np.minimum(link[here], link[there]) * 1e6 / 8), 0.0)
-        egress = np.where(away, size * price[there] / 1e9, 0.0)
+        size, kept = dict(stage.parents)[primary], self._problem.stages[primary].kept
+        here = np.array([option.site for option in stage.options], dtype=np.intp)
+        seconds, egress = size * links.seconds[here], size * links.micro[here]
+        if kept != OUTSIDE:
+            seconds, egress = seconds[:, kept : kept + 1], egress[:, kept : kept + 1]
+            seconds, egress = (np.repeat(each, len(self._problem.sites), axis=1) for each in (seconds, egress))
         # Each amount is rounded up once: less than one micro-dollar of two roundings may be counted twice.
         machine = np.maximum(0.0, rate * seconds - 1.0)
         return _Figures(
             cost + egress + machine, need + egress + np.maximum(0.0, _MARGIN * machine - 1.0), time + seconds
         )
 
-    def _alone(self, stage: Stage, choice: int) -> tuple[float, float, float, float]:
-        """Least cost, need, seconds, and micro-dollars per second, when no input has to be moved."""
-        run = self._problem.run(stage, choice, (OUTSIDE,) * len(stage.parents))
-        if run is None:
-            return _NEVER, _NEVER, _NEVER, 0.0
-        price = stage.options[choice].price
-        per_s = price.micro_per_hour * stage.devices / 3600.0
-        if not price.windows:
-            return run.cost_micro, run.needed_micro, run.high_s, per_s
-        per_s *= min(1.0, *(window.factor for window in price.windows))
-        durations = run.durations
-        cost, need = per_s * durations.machine_s, _MARGIN * per_s * (run.high_s - durations.handover_s)
-        return max(0.0, cost - 1) + run.egress_micro, max(0.0, need - 2) + run.egress_micro, run.high_s, per_s
+    def _alone(self, stage: Stage) -> tuple[Floats, Floats, Floats, Floats]:
+        """Least cost, need, seconds, and micro-dollars per second, when no input has to be moved: ``[choices, 1]``."""
+        now_at = self._problem.now_at
+        rows = [
+            (
+                option.price.micro_per_hour * stage.devices,
+                min((window.factor for window in option.price.windows), default=1.0),
+                bool(option.price.windows),
+                option.durations.machine_s,
+                option.high_s,
+                option.high_s - option.durations.handover_s,
+                option.egress_micro,
+                0.0 if stage.parents else option.free_at - now_at,
+            )
+            for option in stage.options
+        ]
+        columns = np.array(rows, dtype=np.float64).reshape(len(rows), 8).T[:, :, None]
+        per_hour, factor, windows, machine_s, high_s, paid_s, egress, wait_s = columns
+        cost, paid = (np.ceil(per_hour * seconds / SECONDS_PER_HOUR - 1e-6) for seconds in (machine_s, paid_s))
+        need = np.ceil(np.maximum(cost, paid) * (100 + CAP_MARGIN_PERCENT) / 100)
+        # At the lowest price of its windows, where nothing is rounded.
+        per_s = per_hour * np.minimum(1.0, factor) / SECONDS_PER_HOUR
+        cost = np.where(windows > 0.0, np.maximum(0.0, per_s * machine_s - 1), cost)
+        need = np.where(windows > 0.0, np.maximum(0.0, _MARGIN * per_s * paid_s - 2), need)
+        return cost + egress, need + egress, high_s + wait_s, per_s
 
     def _table(self, here: list[Floats], sums: bool, price: float = 0.0) -> Table:
-        """Totals from the last stages up: of sums (money), or of longest paths (time)."""
-        stages = self._problem.stages
-        below: list[list[float]] = [[] for _ in stages]
-        least: list[list[float]] = [[] for _ in stages]
-        for stage in reversed(stages):
-            index = stage.index
-            totals = np.zeros(len(stage.options))
+        below, least = self._upwards(here, sums)
+        return Table(
+            [each.tolist() for each in here],
+            [each.tolist() for each in below],
+            [each.tolist() for each in least],
+            price,
+        )
+
+    def _upwards(self, here: list[Floats], sums: bool) -> tuple[list[Floats], list[Floats]]:
+        """Totals from the last stages up: of sums (money), or of longest paths (time).
+
+        Args:
+            here: By stage, ``[..., choices, places]``.
+
+        Returns:
+            What hangs below each choice, ``[..., choices]``, and the least of a stage with it, ``[..., places]``.
+        """
+        below: list[Floats] = [np.zeros(each.shape[:-1]) for each in here]
+        least: list[Floats] = list(here)
+        for index in reversed(range(len(here))):
+            totals = below[index]
             for child in self._problem.children[index]:
-                column = np.asarray(least[child])
-                if self.primary[child] != index:
-                    if not sums:
-                        totals = np.maximum(totals, column.min())
-                    continue
-                values = column[self._kept[index]] if len(stage.options) else totals
-                totals = totals + values if sums else np.maximum(totals, values)
-            below[index] = totals.tolist()
-            reached = here[index] + totals[:, None]
-            least[index] = reached.min(axis=0).tolist() if len(stage.options) else [_NEVER] * here[index].shape[1]
-        return Table([values.tolist() for values in here], below, least, price)
+                if self.primary[child] == index:
+                    values = least[child][..., self._kept[index]]
+                    totals = totals + values if sums else np.maximum(totals, values)
+                elif not sums:
+                    totals = np.maximum(totals, least[child].min(axis=-1, keepdims=True))
+            below[index] = totals
+            least[index] = (here[index] + totals[..., None]).min(axis=-2)
+        return below, least
 
 
 def _primary(stage: Stage) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.core.errors import InputError
@@ -193,7 +194,7 @@ class StagePlacement:
         time: Expected seconds by part; ``wait_s`` is from the decision to ``start_at``.
         needed_micro: What it needs of the budgets.
         residency: Where its result may go: inherited from everything that it was made from; empty when nowhere.
-        alternative: ``None`` when no other place is possible.
+        next_best: Its next best place, worked out when first looked at; empty when no other place is possible.
     """
 
     stage: str
@@ -213,7 +214,12 @@ class StagePlacement:
     moves: tuple[StageMove, ...]
     residency: tuple[str, ...]
     trust_zone: TrustZone
-    alternative: StageAlternative | None = None
+    next_best: Sequence[StageAlternative] = ()
+
+    @property
+    def alternative(self) -> StageAlternative | None:
+        """The next best place; ``None`` when no other place is possible."""
+        return self.next_best[0] if self.next_best else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +265,7 @@ class PipelineDecision:
         cost_micro, needed_micro: Of all stages.
         wait_until_at: Start of the first stage when the outcome is *wait*.
         finish_at, finish_high_at: When the last stage ends; ``None`` when infeasible.
+        compared: What placing stage by stage would give, one item, worked out when first looked at.
         binding: Codes of what stands in the way when infeasible.
         blocked: Stages that no offer can take, whatever the others do.
         proven: Whether the search ended with a proof that nothing is cheaper (it does at usual sizes).
@@ -272,9 +279,14 @@ class PipelineDecision:
     wait_until_at: float | None
     finish_at: float | None
     finish_high_at: float | None
-    stage_by_stage: StageByStage
+    compared: Sequence[StageByStage]
     binding: tuple[ReasonCode, ...]
     blocked: tuple[BlockedStage, ...]
     counterfactuals: tuple[PipelineCounterfactual, ...]
     proven: bool
     engine: str
+
+    @property
+    def stage_by_stage(self) -> StageByStage:
+        """What placing one stage after the other would give."""
+        return self.compared[0]

@@ -6,22 +6,19 @@ inputs) at a time, when the search first asks, by the same functions that decide
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from infra.core.errors import InputError
-from infra.core.inventory import Offer, Pool, Site, TrustZone
+from infra.core.inventory import Site, TrustZone
 from infra.core.jurisdictions import combine, permits
-from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
 from infra.core.placement.costing import run_total
-from infra.core.placement.decision import Reason, ReasonCode
-from infra.core.placement.estimate import LONGEST_RUN_S, Durations, rate_for
-from infra.core.placement.optimise import HORIZON_S, availability, durations_at
+from infra.core.placement.estimate import LONGEST_RUN_S, Durations
+from infra.core.placement.optimise import durations_at
+from infra.core.placement.pipeline_options import Inherited, OfferBook, Option, Row
 from infra.core.placement.pipeline_plan import PipelineRequest, PipelineStage, ordered_stages
-from infra.core.placement.policing import policy_reasons
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World
-from infra.core.pricing import Price
 from infra.core.units import BYTES_PER_GB, iso
 from infra.core.workload import Fallback
 
@@ -45,30 +42,6 @@ class Run:
     needed_micro: int
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One offer that can take a stage.
-
-    Attributes:
-        site: Index of the site.
-        key: (site, offer) by name.
-        free_at: From when on enough of its devices are free of the runs that are there already.
-        edges: Later starts at edges of its price windows; empty when the stage may not wait or there are none.
-        durations: Without moves of the results of other stages.
-    """
-
-    site: int
-    where: Site
-    pool: Pool
-    offer: Offer
-    view: SiteView
-    price: Price
-    key: tuple[str, str]
-    free_at: float
-    edges: tuple[float, ...]
-    durations: Durations
-
-
 @dataclass(slots=True)
 class Stage:
     """One stage by index; parents have smaller indices.
@@ -78,7 +51,7 @@ class Stage:
         residency: Where its result may go, one list of tags for each thing that it is made from.
         zone: Least trusted zone that may read its result.
         kept: Index of the site that keeps its result; ``OUTSIDE`` when it lies where it was made.
-        refused: Offers that cannot take it, with the reasons.
+        inherited: What the stages that it reads from let it do.
         scarce: Options that this stage and others, which may run at the same time, could together want too many devices of.
         runs, prices: What was worked out before, by option and places, and by option, places and start.
     """
@@ -91,7 +64,7 @@ class Stage:
     zone: TrustZone
     kept: int
     options: list[Option]
-    refused: list[tuple[str, str, tuple[Reason, ...]]]
+    inherited: Inherited
     scarce: frozenset[int]
     runs: dict[tuple[int, ...], Run | None]
     prices: dict[tuple[int, int, float], tuple[int, int]]
@@ -103,6 +76,10 @@ class Stage:
 
 class Problem:
     """The whole input of one search.
+
+    Attributes:
+        book: All offers; ``free`` are the devices of each that no run has that is there already.
+        children: Stages that wait for a stage, by index.
 
     Raises:
         InputError: What :class:`World` raises for a stage, ``DEADLINE_PAST`` and ``UNKNOWN_SITE``.
@@ -117,9 +94,9 @@ class Problem:
                 "pipeline: deadline_at",
                 f"it is {iso(self.now_at)}: give a later instant, or none",
             )
-        self.sites = tuple(sorted(snapshot.sites, key=lambda site: site.name))
+        self.book = OfferBook(snapshot)
+        self.sites = self.book.sites
         self._site_index = {site.name: index for index, site in enumerate(self.sites)}
-        self._edges: dict[Price, tuple[float, ...]] = {}
         if request.kept_at and request.kept_at not in self._site_index:
             raise InputError(
                 "UNKNOWN_SITE",
@@ -136,13 +113,10 @@ class Problem:
         self.balance = self.stages[0].world.balance
         self.children = [[v.index for v in self.stages if any(p == u.index for p, _ in v.parents)] for u in self.stages]
         self._parallel = _parallel(self.stages)
-        sold = [{option.key for option in stage.options} for stage in self.stages]
-        for each in self.stages:
-            rivals = [(self.stages[other].devices, sold[other]) for other in sorted(self._parallel[each.index])]
-            if rivals:
-                each.scarce = frozenset(
-                    choice for choice, option in enumerate(each.options) if _is_scarce(each, option, rivals)
-                )
+        self.free = [self._free(row) for row in self.book.rows]
+        every = [range(len(stage.options)) for stage in self.stages]
+        for each, scarce in zip(self.stages, scarce_among(self, every), strict=True):
+            each.scarce = scarce
 
     def _stage(self, stage: PipelineStage, parents: tuple[tuple[int, int], ...]) -> Stage:
         world = World.of(stage.request, self.snapshot)
@@ -151,9 +125,13 @@ class Problem:
         residency = frozenset(tuple(sorted(set(dataset.residency))) for dataset in world.datasets).union(
             *(parent.residency for parent in made_from)
         )
+        inherited = Inherited(
+            tuple((parent.name, parent.residency) for parent in made_from), tuple(parent.zone for parent in made_from)
+        )
         zones = [*(dataset.trust_zone for dataset in world.datasets), *(parent.zone for parent in made_from)]
         zone = max(zones, key=lambda item: item.rank, default=TrustZone.PUBLIC)
-        found = Stage(
+        may_wait = Fallback.WAIT in stage.request.fallbacks
+        return Stage(
             index=len(self.stages),
             name=stage.name,
             world=world,
@@ -161,24 +139,16 @@ class Problem:
             residency=residency,
             zone=zone,
             kept=self._kept(world, residency, zone),
-            options=[],
-            refused=[],
+            options=self.book.options(world, inherited, may_wait),
+            inherited=inherited,
             scarce=frozenset(),
             runs={},
             prices={},
             devices=stage.request.resources.devices,
-            may_wait=Fallback.WAIT in stage.request.fallbacks,
+            may_wait=may_wait,
             deadline_at=stage.request.deadline_at,
             budget_micro=stage.request.budget_micro,
         )
-        for index, site in enumerate(self.sites):
-            view = view_site(world, site)
-            shared = [*view.reasons, *_inherited(made_from, site)]
-            for pool in site.pools:
-                for offer in pool.offers:
-                    self._add(found, index, site, pool, offer, view, shared)
-        found.options.sort(key=lambda option: option.key)
-        return found
 
     def _kept(self, world: World, residency: Iterable[tuple[str, ...]], zone: TrustZone) -> int:
         name = self.request.kept_at
@@ -188,44 +158,10 @@ class Problem:
         allowed = zone.rank <= site.trust_zone.rank and all(permits(tags, site.jurisdiction) for tags in residency)
         return self._site_index[name] if allowed else OUTSIDE
 
-    def _add(
-        self, stage: Stage, index: int, site: Site, pool: Pool, offer: Offer, view: SiteView, shared: list[Reason]
-    ) -> None:
-        """Make the offer an option of the stage, or keep the reasons why it is none."""
-        world = stage.world
-        reasons = [*shared, *offer_reasons(world, site, offer, view)]
-        if world.snapshot.policy.timed:  # when a stage will start is not known yet
-            reasons += policy_reasons(world, site, offer, view.moved, self.now_at)
-        free_at = self.now_at
-        durations = durations_at(world, site, offer, view.transfer_s)
-        if durations is not None:
-            available = availability(world, site, offer, durations.total_s)
-            if available.enough_at is None or available.enough_at > self.now_at + LONGEST_RUN_S:
-                reasons.append(reason(ReasonCode.CAPACITY_BUSY, free=available.free, needed=stage.devices))
-            else:
-                free_at = available.enough_at
-        else:
-            why = "TOO_LONG" if rate_for(world.rates, offer) else "NO_RATE"
-            kind = world.request.kind.value
-            reasons.append(
-                reason(ReasonCode.ESTIMATE_UNKNOWN, kind=kind, device=offer.device, why=why, longest_s=LONGEST_RUN_S)
-            )
-        if reasons or offer.price is None or durations is None:
-            stage.refused.append((site.name, offer.name, tuple(reasons)))
-            return
-        edges = self._edges_of(offer.price) if stage.may_wait and offer.price.windows else ()
-        key = (site.name, offer.name)
-        stage.options.append(Option(index, site, pool, offer, view, offer.price, key, free_at, edges, durations))
-
-    def _edges_of(self, price: Price) -> tuple[float, ...]:
-        """Edges of the price's windows after now, as far ahead as a cheaper window is waited for."""
-        if price not in self._edges:
-            found, at = [], price.next_change_at(self.now_at)
-            while at <= self.now_at + HORIZON_S:
-                found.append(at)
-                at = price.next_change_at(at)
-            self._edges[price] = tuple(found)
-        return self._edges[price]
+    def _free(self, row: Row) -> int:
+        """Devices of an offer that no run has that is there already."""
+        load = self.stages[0].world.loads.get(row.key)
+        return max(0, row.offer.capacity - (sum(entry.devices for entry in load.releases) if load else 0))
 
     def rivals(self, stage: int) -> frozenset[int]:
         """Stages that may run at the same time as this one: neither comes after the other."""
@@ -244,22 +180,23 @@ class Problem:
         return stage.runs[key]
 
     def _run(self, stage: Stage, option: Option, places: tuple[int, ...]) -> Run | None:
-        egress_micro, transfer_s = option.view.egress_micro, option.view.transfer_s
+        egress_micro, transfer_s = option.egress_micro, option.transfer_s
         durations: Durations | None = option.durations
         for (_, size), place in zip(stage.parents, places, strict=True):
             if place not in (option.site, OUTSIDE) and size:
                 egress_micro += egress_of(size, self.sites[place])
                 transfer_s += transfer_of(size, self.sites[place], option.where)
-        if transfer_s != option.view.transfer_s:
+        high_s = option.high_s
+        if transfer_s != option.transfer_s:
             if option.offer.interruptions_per_hour:
                 durations = durations_at(stage.world, option.where, option.offer, transfer_s)
             else:  # what is never interrupted takes as much longer as the transfer does
-                durations = replace(option.durations, transfer_s=transfer_s)
-        if durations is None:
-            return None
-        high_s = durations.at(stage.world.request.deadline_probability)
-        if high_s > LONGEST_RUN_S:
-            return None
+                durations = option.durations.moving(transfer_s)
+            if durations is None:
+                return None
+            high_s = durations.at(stage.world.request.deadline_probability)
+            if high_s > LONGEST_RUN_S:
+                return None
         cost_micro = needed_micro = 0
         if not option.price.windows:
             cost_micro, needed_micro = run_total(
@@ -290,11 +227,24 @@ class Problem:
         return [earliest_at, *(edge for edge in option.edges if edge > earliest_at)]
 
 
-def _is_scarce(stage: Stage, option: Option, rivals: list[tuple[int, set[tuple[str, str]]]]) -> bool:
-    wanted = sum(devices for devices, sold in rivals if option.key in sold)
-    load = stage.world.loads.get(option.key)
-    used = sum(entry.devices for entry in load.releases) if load else 0
-    return wanted > 0 and stage.devices + wanted > max(0, option.offer.capacity - used)
+def scarce_among(problem: Problem, choices: Sequence[Iterable[int]]) -> list[frozenset[int]]:
+    """By stage, those of some options that it and others could together want too many devices of at the same time."""
+    wanted: dict[int, list[tuple[int, int]]] = {}
+    for stage, mine in zip(problem.stages, choices, strict=True):
+        if problem.rivals(stage.index):
+            for choice in mine:
+                wanted.setdefault(stage.options[choice].row, []).append((stage.index, choice))
+    scarce: list[set[int]] = [set() for _ in problem.stages]
+    for row, claims in wanted.items():
+        free = problem.free[row]
+        if sum(problem.stages[index].devices for index, _ in claims) <= free:
+            continue
+        for index, choice in claims:
+            rivals = problem.rivals(index)
+            others = sum(problem.stages[other].devices for other, _ in claims if other in rivals)
+            if others and problem.stages[index].devices + others > free:
+                scarce[index].add(choice)
+    return [frozenset(each) for each in scarce]
 
 
 def egress_of(size: int, source: Site) -> int:
@@ -305,22 +255,6 @@ def egress_of(size: int, source: Site) -> int:
 def transfer_of(size: int, source: Site, target: Site) -> float:
     """Seconds on the slower of the two sites' links."""
     return size / (min(source.bandwidth_mbps, target.bandwidth_mbps) * 1e6 / 8)
-
-
-def _inherited(made_from: list[Stage], site: Site) -> list[Reason]:
-    """Reasons why results of other stages may not be read at a site."""
-    reasons = []
-    for parent in made_from:
-        for tags in sorted(parent.residency):
-            if not permits(tags, site.jurisdiction):
-                reasons.append(
-                    reason(
-                        ReasonCode.RESIDENCY_EXCLUDED, dataset=parent.name, tags=tags, jurisdiction=site.jurisdiction
-                    )
-                )
-        if parent.zone.rank > site.trust_zone.rank:
-            reasons.append(reason(ReasonCode.TRUST_ZONE_TOO_LOW, zone=site.trust_zone.value, needed=parent.zone.value))
-    return reasons
 
 
 def result_residency(stage: Stage) -> tuple[str, ...]:

@@ -4,41 +4,36 @@ A *label* is a plan of the first stages. Labels are taken up by the least that t
 first complete one is the best: by the objective, then by the other figure, then by the names of its offers. A label is
 dropped when another one with its results at the same places is no dearer and no later. Two cases need care:
 
-* Starts at edges of price windows: to be later can then be cheaper, so only labels that end at the same instants compare.
+* Prices with windows: to be later can then be cheaper, so only labels that end at the same instants compare.
 * Devices that stages of the pipeline could want from each other: the search first lets each stage have them, which can only
   be too cheap and too early. When a complete label turns out to want more devices than there are, its offers are
-  kept and all orders of its stages are tried (``pipeline_schedule``); the best goes back among the labels.
+  kept and all orders of its stages are tried (``pipeline_sharing``); the best goes back among the labels. Until then, labels
+  compare only when the stages that are in each other's way are the same and have the same offers.
+
+Most pipelines need a few dozen labels. When one needs more, the options that cannot be in the best plan are left out
+(``pipeline_narrowing``), and what is left is searched again with the bounds and the dominance that this makes possible.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from infra.core.placement.pipeline_bounds import Bounds, Table
-from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
-from infra.core.placement.pipeline_schedule import Limits, Schedule, fits, resolve
+from infra.core.placement.pipeline_devices import Devices
+from infra.core.placement.pipeline_narrowing import narrowed
+from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective
+from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage, scarce_among
+from infra.core.placement.pipeline_schedule import Limits, Schedule, one_after_the_other
+from infra.core.placement.pipeline_sharing import Sharing, crowds, fits
 
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""
 
-_CHEAP_TRIES = 80
-"""Labels that are taken up before the deadline is priced: most pipelines need no more."""
-
-
-_TRACE_S = 1e-5
-"""Sums of seconds in another order may differ by less than this: no bound on time is trusted to the last digit."""
-
-
-class Objective(Enum):
-    """What is made least; ties go to the other of cost and finish."""
-
-    COST = "cost"
-    NEED = "need"
-    FINISH = "finish"
+_CHEAP_TRIES = 60
+"""Labels that are taken up before anything is left out: most pipelines need no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +45,12 @@ class Found:
     labels: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Label:
     """Plans of the first stages.
 
     Attributes:
-        choices, starts, finishes, places: By stage; finishes at the high estimate.
+        choices, starts, finishes, places, rows: By stage; finishes at the high estimate.
         resolved: The whole schedule, when devices were shared out.
     """
 
@@ -63,10 +58,10 @@ class _Label:
     starts: tuple[float, ...]
     finishes: tuple[float, ...]
     places: tuple[int, ...]
+    rows: tuple[int, ...]
     cost_micro: int
     needed_micro: int
     end_at: float
-    scarce: bool
     resolved: Schedule | None = None
 
 
@@ -81,7 +76,8 @@ class _Depth:
         fresh: Flow of first stages that are still to come.
         onward: Flow from this stage to its children.
         open: Stages placed before it whose results are still to be read.
-        exact: Whether a later stage may wait for price windows.
+        exact: Whether what a later stage costs may depend on when it starts.
+        wanted: Later stages that may want devices of an offer, by its row.
     """
 
     waiting: tuple[tuple[int, int], ...]
@@ -91,14 +87,16 @@ class _Depth:
     onward: float
     open: tuple[int, ...]
     exact: bool
+    wanted: dict[int, list[int]]
 
 
 _Item = tuple[float, float, int, tuple[int, ...], tuple[float, ...], int, _Label]
 """A label by its key, its depth (deeper first), its offers and starts; and how many of its next offers were tried."""
 
 
-_FRESH, _WHOLE = -1, -2
-"""Instead of a position: a label that was not taken up yet, and one that holds a schedule, which may be like another label."""
+_FRESH, _CROWDED, _WHOLE = -1, -2, -3
+"""Instead of a position: a label that was not taken up yet, a complete one whose stages are known to be in each other's way,
+and one that holds a schedule, which may be like another label."""
 
 
 @dataclass(slots=True)
@@ -111,7 +109,6 @@ class _Ahead:
     """
 
     first: float
-    ceiling: float
     position: int
 
 
@@ -120,28 +117,46 @@ class Search:
 
     def __init__(self, problem: Problem, bounds: Bounds, objective: Objective, limits: Limits) -> None:
         self._problem, self._bounds, self._objective, self._limits = problem, bounds, objective, limits
-        self._depths = [_depth(problem, bounds, stage) for stage in problem.stages]
-        self._orders: dict[tuple[int, int], list[tuple[float, int]]] = {}
         self._priced: Table | None = None
         self._priced_need: Table | None = None
         self._money = limits.money_micro
         self._deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
+        self._devices: dict[int, Devices] = {}
+        self._among([range(len(stage.options)) for stage in problem.stages], [stage.scarce for stage in problem.stages])
 
-    def run(self, known: Schedule | None) -> Found:
-        """Search, starting from a schedule that is known to be possible, if any."""
-        ceiling = self._key(known.cost_micro, known.needed_micro, known.end_at)[0] if known else math.inf
-        found = self._first_complete(ceiling, _CHEAP_TRIES)
-        if found is None and self._limits.deadline_at is not None:
+    def _among(self, choices: Sequence[Sequence[int]], scarce: Sequence[frozenset[int]]) -> None:
+        """Search among these options of each stage only."""
+        self._choices, self._scarce = choices, scarce
+        self._orders: dict[tuple[int, int], list[tuple[float, int]]] = {}
+        self._depths = [_depth(self._problem, self._bounds, stage, choices, scarce) for stage in self._problem.stages]
+
+    def run(self) -> Found:
+        """Search; when that takes long, leave out what cannot be the best and search again."""
+        found = self._first_complete(_CHEAP_TRIES, None)
+        if found is not None:
+            return found
+        known = None
+        if self._objective is Objective.COST:
+            greedy, placed = one_after_the_other(self._problem, self._limits)
+            known = greedy if placed == len(self._problem.stages) else None
+        left = narrowed(self._bounds, self._objective, self._limits, known)
+        if left is None:
+            return Found(None, True, _CHEAP_TRIES)
+        choices, self._bounds = left
+        if self._limits.deadline_at is not None:
             self._priced = self._bounds.priced(False, self._limits.deadline_at)
             if self._limits.money_limited:
                 self._priced_need = self._bounds.priced(True, self._limits.deadline_at)
-        found = found or self._first_complete(ceiling, MOST_LABELS)
-        return found or Found(known, False, MOST_LABELS)
+        self._among(choices, scarce_among(self._problem, choices))
+        found = self._first_complete(MOST_LABELS, None if known is None else self._objective.of(known))
+        if found is None:
+            return Found(known, False, MOST_LABELS)
+        return found if found.schedule is not None else Found(known, True, found.labels)
 
-    def _first_complete(self, ceiling: float, most: int) -> Found | None:
-        """The best complete label; ``None`` when ``most`` labels were not enough."""
+    def _first_complete(self, most: int, ceiling: Key | None) -> Found | None:
+        """The best complete label, none worse than the ceiling; ``None`` when ``most`` labels were not enough."""
         stages = self._problem.stages
-        start = _Label((), (), (), (), 0, 0, self._problem.now_at, False)
+        start = _Label((), (), (), (), (), 0, 0, self._problem.now_at)
         heap: list[_Item] = [(0.0, 0.0, 0, (), (), _FRESH, start)]
         seen: dict[tuple[object, ...], list[tuple[float, ...]]] = {}
         resolved: set[tuple[int, ...]] = set()
@@ -152,79 +167,88 @@ class Search:
             if label.resolved is not None:
                 return Found(label.resolved, True, taken)
             if depth == len(stages):
+                crowded = crowds(self._problem, label.choices)
                 schedule = Schedule(label.choices, label.starts, label.finishes, label.cost_micro, label.needed_micro)
-                if not label.scarce or fits(self._problem, schedule):
+                if not crowded or fits(self._problem, schedule, crowded):
                     return Found(schedule, True, taken)
-                if label.choices not in resolved:
-                    resolved.add(label.choices)
-                    best = self._resolved(label.choices)
-                    if best is not None:
-                        self._push(heap, best, ceiling)
+                if label.choices in resolved:
+                    continue
+                sharing = Sharing(self._problem, label.choices, crowded, self._limits, self._objective)
+                if position == _FRESH:
+                    key = self._objective.key(label.cost_micro, label.needed_micro, sharing.least_end_at() - TRACE_S)
+                    if (key.first, key.second) > (first, second):
+                        heapq.heappush(
+                            heap, (key.first, key.second, -depth, label.choices, label.starts, _CROWDED, label)
+                        )
+                        continue
+                resolved.add(label.choices)
+                best = sharing.best(ceiling)
+                if best is not None:
+                    key = self._objective.of(best)
+                    ceiling = key if ceiling is None else min(key, ceiling)
+                    label.resolved = best
+                    heapq.heappush(heap, (key.first, key.second, -depth, label.choices, best.starts, _WHOLE, label))
                 continue
             taken += 1  # a label that is taken up again counts again
             if taken > most:
                 return None
             if depth and position == _FRESH and self._dominated(label, depth, seen):
                 continue
-            ahead = _Ahead(first, ceiling, position)
-            for child in self._children(stages[depth], label, ahead):
-                self._push(heap, child, ceiling)
-            if ahead.first <= ceiling and ahead.first < math.inf:
-                again = (ahead.first, second, -depth, label.choices, label.starts, ahead.position, label)
-                heapq.heappush(heap, again)
+            ahead = _Ahead(first, position)
+            for key, child in self._children(stages[depth], label, ahead):
+                if ceiling is None or not key.is_worse(ceiling):
+                    heapq.heappush(
+                        heap, (key.first, key.second, -depth - 1, child.choices, child.starts, _FRESH, child)
+                    )
+            if ahead.first < math.inf and (ceiling is None or ahead.first <= ceiling.first):
+                heapq.heappush(heap, (ahead.first, second, -depth, label.choices, label.starts, ahead.position, label))
         return Found(None, True, taken)
 
-    def _resolved(self, choices: tuple[int, ...]) -> _Label | None:
-        schedule = resolve(
-            self._problem,
-            choices,
-            self._limits,
-            lambda each: self._key(each.cost_micro, each.needed_micro, each.end_at),
-        )
-        if schedule is None:
-            return None
-        return _Label(
-            choices,
-            schedule.starts,
-            schedule.finishes,
-            (),
-            schedule.cost_micro,
-            schedule.needed_micro,
-            schedule.end_at,
-            True,
-            schedule,
-        )
-
-    def _push(self, heap: list[_Item], child: _Label | tuple[float, float, _Label], ceiling: float) -> None:
-        if isinstance(child, _Label):
-            first, second = self._key(child.cost_micro, child.needed_micro, child.end_at)
-        else:
-            first, second, child = child
-        if first <= ceiling:
-            position = _FRESH if child.resolved is None else _WHOLE
-            heapq.heappush(heap, (first, second, -len(child.choices), child.choices, child.starts, position, child))
-
-    def _key(self, cost: float, need: float, end_at: float) -> tuple[float, float]:
-        if self._objective is Objective.COST:
-            return cost, end_at
-        return (need, end_at) if self._objective is Objective.NEED else (end_at, cost)
-
     def _dominated(self, label: _Label, depth: int, seen: dict[tuple[object, ...], list[tuple[float, ...]]]) -> bool:
-        if label.scarce:
-            return False
-        facts = self._depths[depth]
-        finishes = tuple(label.finishes[index] for index in facts.open)
-        key: tuple[object, ...] = (depth, tuple(label.places[index] for index in facts.open))
+        facts, stages = self._depths[depth], self._problem.stages
+        tied = self._tied(label, depth)
+        key: tuple[object, ...] = (depth, tuple([label.places[index] for index in facts.open]))
+        finishes = tuple([label.finishes[index] for index in facts.open if index not in tied])
+        figures = (label.cost_micro, label.needed_micro, label.end_at, *finishes)
         if facts.exact:
             key = (*key, finishes)
-        figures = (label.cost_micro, label.needed_micro, label.end_at, *finishes)
+        if tied:
+            for index in tied:
+                stage, choice = stages[index], label.choices[index]
+                key = (*key, index, choice, tuple([label.places[parent] for parent, _ in stage.parents]))
+                if stage.options[choice].price.windows:
+                    key = (*key, label.starts[index])
+            figures = (*figures, *[label.starts[index] for index in tied])
         others = seen.setdefault(key, [])
-        if any(all(a <= b for a, b in zip(other, figures, strict=True)) for other in others):
-            return True
+        for other in others:
+            for a, b in zip(other, figures, strict=True):
+                if a > b:
+                    break
+            else:
+                return True
         others.append(figures)
         return False
 
-    def _children(self, stage: Stage, label: _Label, ahead: _Ahead) -> Iterator[tuple[float, float, _Label]]:
+    def _tied(self, label: _Label, depth: int) -> list[int]:
+        """Placed stages that may yet have to start later because of others that want their devices, or because they come
+        after one that may."""
+        tied: list[int] = []
+        stages, wanted = self._problem.stages, self._depths[depth].wanted
+        for index, choice in enumerate(label.choices):
+            stage = stages[index]
+            if choice in self._scarce[index]:
+                row, rivals = label.rows[index], self._problem.rivals(index)
+                others = sum(
+                    [stages[each].devices for each, at in enumerate(label.rows) if at == row and each in rivals]
+                ) + sum([stages[each].devices for each in wanted.get(row, ()) if each in rivals])
+                if others and stage.devices + others > self._problem.free[row]:
+                    tied.append(index)
+                    continue
+            if tied and any(parent in tied for parent, _ in stage.parents):
+                tied.append(index)
+        return tied
+
+    def _children(self, stage: Stage, label: _Label, ahead: _Ahead) -> list[tuple[Key, _Label]]:
         """The label with this stage at each offer and start that may still lead to the best schedule."""
         problem, bounds, facts, index = self._problem, self._bounds, self._depths[stage.index], stage.index
         places = tuple(label.places[parent] for parent, _ in stage.parents)
@@ -239,7 +263,9 @@ class Search:
         end_at = self._end_of_others(label, facts)
         limit, ahead.first, position = ahead.first, math.inf, max(0, ahead.position)
         if end_at > self._deadline_at or rest_need + bounds.need.least[index][at] - 1 > self._money:
-            return
+            return []
+        children: list[tuple[Key, _Label]] = []
+        scarce = self._scarce[index]
         priced = [
             (table, *self._priced_rest(table, money, label, facts))
             for table, money in ((self._priced, label.cost_micro), (self._priced_need, label.needed_micro))
@@ -258,14 +284,14 @@ class Search:
                 break
             position += 1
             option = stage.options[choice]
-            if ready_at + least_time[choice][at] + below_time[choice] - _TRACE_S > self._deadline_at:
+            if ready_at + least_time[choice][at] + below_time[choice] - TRACE_S > self._deadline_at:
                 continue
             run = problem.run(stage, choice, places)
             if run is None:
                 continue
             for start_at in problem.starts(stage, choice, ready_at):
                 finish_at = start_at + run.high_s
-                end = max(end_at, finish_at, finish_at + below_time[choice] - _TRACE_S)
+                end = max(end_at, finish_at, finish_at + below_time[choice] - TRACE_S)
                 if finish_at > own_deadline_at or end > self._deadline_at:
                     continue
                 cost, need = problem.money(stage, choice, run, start_at)
@@ -285,17 +311,42 @@ class Search:
                         least_need = max(least_need, bound)
                 if least_need > self._money:
                     continue
+                if choice in scarce and option.row in label.rows:
+                    end = max(end, self._crowded_end(label, stage, choice, start_at, finish_at) - TRACE_S)
+                    if end > self._deadline_at:
+                        continue
                 child = _Label(
                     (*label.choices, choice),
                     (*label.starts, start_at),
                     (*label.finishes, finish_at),
                     (*label.places, problem.place_of(index, option.site)),
+                    (*label.rows, option.row),
                     label.cost_micro + cost,
                     label.needed_micro + need,
                     max(label.end_at, finish_at),
-                    label.scarce or choice in stage.scarce,
                 )
-                yield (*self._key(least_cost, least_need, end), child)
+                children.append((self._objective.key(least_cost, least_need, end), child))
+        return children
+
+    def _crowded_end(self, label: _Label, stage: Stage, choice: int, start_at: float, finish_at: float) -> float:
+        """When the pipeline ends at the earliest because of what its stages want of the devices of one offer."""
+        problem, below, row = self._problem, self._bounds.time.below, stage.options[choice].row
+        wanted = [(start_at, finish_at, stage.devices, below[stage.index][choice])]
+        for index, at in enumerate(label.rows):
+            if at == row:
+                after_s = below[index][label.choices[index]]
+                wanted.append((label.starts[index], label.finishes[index], problem.stages[index].devices, after_s))
+        if sum([devices for _, _, devices, _ in wanted]) <= problem.free[row]:
+            return 0.0
+        if row not in self._devices:
+            self._devices[row] = Devices(problem, stage, choice)
+        wanted.sort(reverse=True)
+        end_at, work, least_after_s = 0.0, 0.0, math.inf
+        for begin_at, done_at, devices, after_s in wanted:
+            work += devices * (done_at - begin_at)
+            least_after_s = min(least_after_s, after_s)
+            end_at = max(end_at, self._devices[row].done_at(begin_at, work) + least_after_s)
+        return end_at
 
     def _ordered(self, index: int, at: int) -> list[tuple[float, int]]:
         """The stage's offers by the least that they and everything below come to, with its primary input at a place."""
@@ -304,8 +355,8 @@ class Search:
         if key not in self._orders:
             here, below = table.here[index], table.below[index]
             figures = [
-                (row[at if len(row) > 1 else 0] + rest, choice)
-                for choice, (row, rest) in enumerate(zip(here, below, strict=True))
+                (here[choice][at if len(here[choice]) > 1 else 0] + below[choice], choice)
+                for choice in self._choices[index]
             ]
             self._orders[key] = sorted(figures)
         return self._orders[key]
@@ -320,7 +371,7 @@ class Search:
             else:
                 ends.append(label.finishes[source] + time.least[each][label.places[source]])
         ends += [label.finishes[source] + min(time.least[each]) for each, source in facts.late]
-        return max(label.end_at, max(ends, default=0.0) - _TRACE_S)
+        return max(label.end_at, max(ends, default=0.0) - TRACE_S)
 
     def _priced_rest(self, table: Table, money: int, label: _Label, facts: _Depth) -> tuple[float, float]:
         """Least priced figure of what waits besides this stage, and the seconds until the deadline to set against it."""
@@ -337,7 +388,13 @@ def _whole(bound: float) -> float:
     return math.ceil(bound - 0.01 - 1e-9 * abs(bound)) if math.isfinite(bound) else bound
 
 
-def _depth(problem: Problem, bounds: Bounds, stage: Stage) -> _Depth:
+def _depth(
+    problem: Problem,
+    bounds: Bounds,
+    stage: Stage,
+    choices: Sequence[Sequence[int]],
+    scarce: Sequence[frozenset[int]],
+) -> _Depth:
     index = stage.index
     later = problem.stages[index + 1 :]
     waiting = tuple(
@@ -347,27 +404,24 @@ def _depth(problem: Problem, bounds: Bounds, stage: Stage) -> _Depth:
     )
     late = tuple((each.index, source) for each in later for source, _ in each.parents if source < index)
     share = bounds.share
+    wanted: dict[int, list[int]] = {}
+    for each in problem.stages[index:]:
+        for choice in scarce[each.index]:
+            wanted.setdefault(each.options[choice].row, []).append(each.index)
     return _Depth(
         waiting=waiting,
         late=late,
-        crossing=tuple(
-            (source, share[source, each.index]) for each in later for source, _ in each.parents if source < index
-        ),
+        crossing=tuple((source, share[source, each]) for each, source in late),
         fresh=sum(bounds.flow[each.index] for each in later if not each.parents),
         onward=sum(share[index, child] for child in problem.children[index]),
         open=tuple(sorted({source for each in problem.stages[index:] for source, _ in each.parents if source < index})),
-        exact=any(option.edges for each in problem.stages[index:] for option in each.options),
+        exact=any(
+            each.options[choice].price.windows for each in problem.stages[index:] for choice in choices[each.index]
+        ),
+        wanted=wanted,
     )
 
 
-def best_schedule(
-    problem: Problem, bounds: Bounds, objective: Objective, limits: Limits, known: Schedule | None = None
-) -> Found:
-    """The best schedule within the limits.
-
-    Args:
-        known: A schedule within the limits, if one is known: what is worse is not looked at.
-    """
-    if any(not stage.options for stage in problem.stages):
-        return Found(None, True, 0)
-    return Search(problem, bounds, objective, limits).run(known)
+def best_schedule(problem: Problem, bounds: Bounds, objective: Objective, limits: Limits) -> Found:
+    """The best schedule within the limits."""
+    return Search(problem, bounds, objective, limits).run()

@@ -1,0 +1,53 @@
+"""What a search over the plans of a pipeline makes least, and how two plans compare."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from infra.core.placement.pipeline_schedule import Schedule
+
+TRACE_S = 1e-5
+"""Sums of seconds in another order may differ by less than this: no bound on time is trusted to the last digit."""
+
+
+class Objective(Enum):
+    """What is made least; ties go to the other of cost and finish."""
+
+    COST = "cost"
+    NEED = "need"
+    FINISH = "finish"
+
+    def key(self, cost: float, need: float, end_at: float) -> Key:
+        if self is Objective.COST:
+            return Key(cost, end_at, False)
+        return Key(need, end_at, False) if self is Objective.NEED else Key(end_at, cost, True)
+
+    def of(self, schedule: Schedule) -> Key:
+        return self.key(schedule.cost_micro, schedule.needed_micro, schedule.end_at)
+
+
+class Key(NamedTuple):
+    """The two figures of a plan, or bounds of both from below, in the order in which they count.
+
+    Attributes:
+        timed: Whether the first one is an instant, rather than the second one.
+    """
+
+    first: float
+    second: float
+    timed: bool
+
+    def may_beat(self, other: Key) -> bool:
+        """Whether what has this bound may be better than another plan by more than traces of a second."""
+        if self.timed:
+            return self.first < other.first - TRACE_S or (
+                self.first <= other.first + TRACE_S and self.second < other.second
+            )
+        return self.first < other.first or (self.first == other.first and self.second < other.second - TRACE_S)
+
+    def is_worse(self, other: Key) -> bool:
+        """Whether what has this bound is worse than another plan by more than traces of a second."""
+        if self.timed:
+            return self.first > other.first + TRACE_S
+        return self.first > other.first or (self.first == other.first and self.second > other.second + TRACE_S)
