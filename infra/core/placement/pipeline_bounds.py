@@ -14,6 +14,7 @@ The best ``p`` is found by a line search, as the bound is concave in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,17 +82,18 @@ class Bounds:
         share: Share of the flow that goes on along (stage, child).
     """
 
-    def __init__(self, problem: Problem, left: Sequence[NDArray[np.bool_]] | None = None) -> None:
+    def __init__(self, problem: Problem) -> None:
         self._problem, links = problem, _Links(problem)
         self.primary = [_primary(stage) for stage in problem.stages]
         self.flow, self.share = _flow(problem)
-        self._figures = [self._figures_of(stage, links) for stage in problem.stages]
-        if left is not None:
-            self._figures = [figures.among(each) for figures, each in zip(self._figures, left, strict=True)]
         self._kept = [
             np.array([problem.place_of(stage.index, option.site) for option in stage.options], dtype=np.intp)
             for stage in problem.stages
         ]
+        self._work_out([self._figures_of(stage, links) for stage in problem.stages])
+
+    def _work_out(self, figures: list[_Figures]) -> None:
+        self._figures = figures
         self._priced: dict[tuple[bool, float], Table | None] = {}
         self.cost = self._table([each.cost for each in self._figures], sums=True)
         self.need = self._table([each.need for each in self._figures], sums=True)
@@ -99,7 +101,23 @@ class Bounds:
 
     def among(self, left: Sequence[NDArray[np.bool_]]) -> Bounds:
         """Bounds for plans with these options only: ``[choices]`` for each stage, at least one of them true."""
-        return Bounds(self._problem, left)
+        found = copy(self)
+        found._work_out([figures.among(each) for figures, each in zip(self._figures, left, strict=True)])
+        return found
+
+    def best_options(self, table: Table) -> tuple[int, ...]:
+        """The options that come to the least figure of the whole pipeline; of equal ones the fastest."""
+        choices: list[int] = []
+        for index, primary in enumerate(self.primary):
+            at = 0 if primary == OUTSIDE else int(self._kept[primary][choices[primary]])
+            here, below = table.here[index], table.below[index]
+            seconds = self.time.here[index]
+            choices.append(
+                min(
+                    range(len(here)), key=lambda choice: (here[choice][at] + below[choice], seconds[choice][at], choice)
+                )
+            )
+        return tuple(choices)
 
     def priced(self, of_need: bool, deadline_at: float) -> Table | None:
         """The table whose price of a second makes the bound of the whole pipeline highest; ``None`` when none helps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import NamedTuple
 
@@ -51,3 +52,8 @@ class Key(NamedTuple):
         if self.timed:
             return self.first > other.first + TRACE_S
         return self.first > other.first or (self.first == other.first and self.second > other.second + TRACE_S)
+
+
+def whole(bound: float) -> float:
+    """The least whole micro-dollars at or above a bound that floating-point sums may have raised by a trace."""
+    return math.ceil(bound - 0.01 - 1e-9 * abs(bound)) if math.isfinite(bound) else bound

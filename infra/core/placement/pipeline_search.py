@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from infra.core.placement.pipeline_bounds import Bounds, Table
 from infra.core.placement.pipeline_devices import Devices
 from infra.core.placement.pipeline_narrowing import narrowed
-from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective
+from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective, whole
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage, scarce_among
-from infra.core.placement.pipeline_schedule import Limits, Schedule, one_after_the_other
+from infra.core.placement.pipeline_schedule import Limits, Schedule, in_order, one_after_the_other
 from infra.core.placement.pipeline_sharing import Sharing, crowds, fits
 
 MOST_LABELS = 200_000
@@ -76,6 +76,7 @@ class _Depth:
         fresh: Flow of first stages that are still to come.
         onward: Flow from this stage to its children.
         open: Stages placed before it whose results are still to be read.
+        groups: The same in groups that are waited for by the same stages: only when the last of a group ends counts.
         exact: Whether what a later stage costs may depend on when it starts.
         wanted: Later stages that may want devices of an offer, by its row.
     """
@@ -86,6 +87,7 @@ class _Depth:
     fresh: float
     onward: float
     open: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]
     exact: bool
     wanted: dict[int, list[int]]
 
@@ -135,10 +137,11 @@ class Search:
         found = self._first_complete(_CHEAP_TRIES, None)
         if found is not None:
             return found
-        known = None
-        if self._objective is Objective.COST:
-            greedy, placed = one_after_the_other(self._problem, self._limits)
-            known = greedy if placed == len(self._problem.stages) else None
+        if self._limits.deadline_at is not None:
+            self._priced = self._bounds.priced(False, self._limits.deadline_at)
+            if self._limits.money_limited:
+                self._priced_need = self._bounds.priced(True, self._limits.deadline_at)
+        known = self._known()
         left = narrowed(self._bounds, self._objective, self._limits, known)
         if left is None:
             return Found(None, True, _CHEAP_TRIES)
@@ -152,6 +155,18 @@ class Search:
         if found is None:
             return Found(known, False, MOST_LABELS)
         return found if found.schedule is not None else Found(known, True, found.labels)
+
+    def _known(self) -> Schedule | None:
+        """The best of some plans that are quickly found, if any is within the limits."""
+        problem, limits = self._problem, self._limits
+        tables = [*_tables(self._bounds, self._objective), self._priced, self._priced_need]
+        order = range(len(problem.stages))
+        plans = {self._bounds.best_options(table) for table in tables if table is not None}
+        found = [in_order(problem, choices, order, limits) for choices in sorted(plans)]
+        greedy, placed = one_after_the_other(problem, limits)
+        if placed == len(problem.stages):
+            found.append(greedy)
+        return min([each for each in found if each is not None], key=self._objective.of, default=None)
 
     def _first_complete(self, most: int, ceiling: Key | None) -> Found | None:
         """The best complete label, none worse than the ceiling; ``None`` when ``most`` labels were not enough."""
@@ -208,7 +223,9 @@ class Search:
         facts, stages = self._depths[depth], self._problem.stages
         tied = self._tied(label, depth)
         key: tuple[object, ...] = (depth, tuple([label.places[index] for index in facts.open]))
-        finishes = tuple([label.finishes[index] for index in facts.open if index not in tied])
+        finishes = tuple(
+            [max([label.finishes[each] for each in group if each not in tied], default=0.0) for group in facts.groups]
+        )
         figures = (label.cost_micro, label.needed_micro, label.end_at, *finishes)
         if facts.exact:
             key = (*key, finishes)
@@ -274,13 +291,14 @@ class Search:
         below_cost, below_need, below_time = (table.below[index] for table in (bounds.cost, bounds.need, bounds.time))
         least_time = bounds.time.here[index]
         own_deadline_at = self._deadline_at if stage.deadline_at is None else min(self._deadline_at, stage.deadline_at)
-        by_need = self._objective is Objective.NEED
-        rest_first = rest_need if by_need else rest_cost
+        by_finish = self._objective is Objective.FINISH
+        rest_first = rest_need if self._objective is Objective.NEED else rest_cost
         ordered = self._ordered(index, at)
         while position < len(ordered):
             least, choice = ordered[position]
-            if self._objective is not Objective.FINISH and _whole(rest_first + least) > limit:
-                ahead.first, ahead.position = _whole(rest_first + least), position
+            at_least = max(end_at, ready_at + least - TRACE_S) if by_finish else whole(rest_first + least)
+            if at_least > limit:
+                ahead.first, ahead.position = at_least, position
                 break
             position += 1
             option = stage.options[choice]
@@ -297,14 +315,14 @@ class Search:
                 cost, need = problem.money(stage, choice, run, start_at)
                 if stage.budget_micro is not None and need > stage.budget_micro:
                     continue
-                least_need = _whole(rest_need + need + below_need[choice])
+                least_need = whole(rest_need + need + below_need[choice])
                 if least_need > self._money:
                     continue
-                least_cost = _whole(rest_cost + cost + below_cost[choice])
+                least_cost = whole(rest_cost + cost + below_cost[choice])
                 for table, rest_priced, owed_s in priced:
                     money = cost if table is self._priced else need
                     left_s = owed_s + facts.onward * (self._deadline_at - finish_at)
-                    bound = _whole(rest_priced + money + table.below[index][choice] - table.price * left_s)
+                    bound = whole(rest_priced + money + table.below[index][choice] - table.price * left_s)
                     if table is self._priced:
                         least_cost = max(least_cost, bound)
                     else:
@@ -350,7 +368,7 @@ class Search:
 
     def _ordered(self, index: int, at: int) -> list[tuple[float, int]]:
         """The stage's offers by the least that they and everything below come to, with its primary input at a place."""
-        table = self._bounds.need if self._objective is Objective.NEED else self._bounds.cost
+        table = _tables(self._bounds, self._objective)[0]
         key = (index, at)
         if key not in self._orders:
             here, below = table.here[index], table.below[index]
@@ -383,9 +401,11 @@ class Search:
         return rest, owed_s
 
 
-def _whole(bound: float) -> float:
-    """The least whole micro-dollars at or above a bound that floating-point sums may have raised by a trace."""
-    return math.ceil(bound - 0.01 - 1e-9 * abs(bound)) if math.isfinite(bound) else bound
+def _tables(bounds: Bounds, objective: Objective) -> tuple[Table, Table]:
+    """What is made least, and what goes into the limits."""
+    if objective is Objective.FINISH:
+        return bounds.time, bounds.need
+    return (bounds.need if objective is Objective.NEED else bounds.cost), bounds.time
 
 
 def _depth(
@@ -414,12 +434,23 @@ def _depth(
         crossing=tuple((source, share[source, each]) for each, source in late),
         fresh=sum(bounds.flow[each.index] for each in later if not each.parents),
         onward=sum(share[index, child] for child in problem.children[index]),
+        groups=_groups(problem, index),
         open=tuple(sorted({source for each in problem.stages[index:] for source, _ in each.parents if source < index})),
         exact=any(
             each.options[choice].price.windows for each in problem.stages[index:] for choice in choices[each.index]
         ),
         wanted=wanted,
     )
+
+
+def _groups(problem: Problem, index: int) -> tuple[tuple[int, ...], ...]:
+    """Stages before one whose results are still to be read, in groups by who reads them."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for source in range(index):
+        readers = tuple([child for child in problem.children[source] if child >= index])
+        if readers:
+            groups.setdefault(readers, []).append(source)
+    return tuple(tuple(group) for group in groups.values())
 
 
 def best_schedule(problem: Problem, bounds: Bounds, objective: Objective, limits: Limits) -> Found:
