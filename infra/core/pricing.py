@@ -75,17 +75,33 @@ class Price:
 
     def cost(self, start_at: float, seconds: float, devices: int) -> int:
         """Micro-dollars for ``devices`` from ``start_at`` for ``seconds``, rounded up once at the end."""
+        return math.ceil(self.micro_per_hour * devices * self.base_s(start_at, seconds) / SECONDS_PER_HOUR - 1e-6)
+
+    def base_s(self, start_at: float, seconds: float) -> float:
+        """Seconds at the base price that cost as much as ``seconds`` from ``start_at`` on."""
         if not self.windows:
-            priced_s = seconds
-        else:  # windows repeat every day, so whole days all cost the same
-            days, rest_s = divmod(seconds, _DAY_S)
-            priced_s = self._priced_s(start_at, rest_s)
-            if days:
-                priced_s += days * self._priced_s(start_at, _DAY_S)
-        return math.ceil(self.micro_per_hour * devices * priced_s / SECONDS_PER_HOUR - 1e-6)
+            return seconds
+        # Windows repeat every day, so whole days all cost the same.
+        days, rest_s = divmod(seconds, _DAY_S)
+        priced_s = self._priced_s(start_at, rest_s)
+        return priced_s + days * self._priced_s(start_at, _DAY_S) if days else priced_s
+
+    def least_base_s(self, earliest_at: float, seconds: float) -> float:
+        """The least of :meth:`base_s` over all starts from an instant on.
+
+        Between two starts at which the run begins or ends at an edge of a window it goes straight up or down.
+        """
+        if not self.windows:
+            return seconds
+        rest_s, starts = seconds % _DAY_S, {earliest_at}
+        midnight, next_at = earliest_at - earliest_at % _DAY_S, earliest_at + _DAY_S
+        for edge in _edges_s(self.windows):
+            for start_at in (midnight + edge, midnight + edge - rest_s, midnight + edge + _DAY_S - rest_s):
+                if earliest_at < start_at <= next_at:
+                    starts.add(start_at)
+        return min(self.base_s(start_at, seconds) for start_at in starts)
 
     def _priced_s(self, start_at: float, seconds: float) -> float:
-        """Seconds at the base price that cost as much as these seconds do."""
         total, at, end_at = 0.0, start_at, start_at + seconds
         while at < end_at:
             until_at = min(end_at, self.next_change_at(at))

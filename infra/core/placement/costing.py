@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from infra.core.placement.decision import CostParts
 from infra.core.placement.estimate import Durations
 from infra.core.pricing import Price
+from infra.core.units import SECONDS_PER_HOUR
 
 CAP_MARGIN_PERCENT = 10
 """On top of the machine time at the high estimate: for metering granularity and shutting down."""
@@ -52,3 +54,14 @@ def run_total(
     total = price.cost(start_at, durations.machine_s, devices)
     high = max(total, price.cost(start_at, high_s - durations.handover_s, devices))
     return total + egress_micro, needed(high, egress_micro)
+
+
+def least_total(
+    price: Price, durations: Durations, high_s: float, devices: int, egress_micro: int, earliest_at: float
+) -> tuple[int, int]:
+    """The least cost and the least need, as from :func:`run_total`, of all starts from an instant on."""
+    per_s = price.micro_per_hour * devices / SECONDS_PER_HOUR
+    # Instants are known to a fraction of a microsecond only, so what starts cost is not trusted to the last digit.
+    total = math.ceil(per_s * price.least_base_s(earliest_at, durations.machine_s) - 0.01)
+    high = math.ceil(per_s * price.least_base_s(earliest_at, high_s - durations.handover_s) - 0.01)
+    return total + egress_micro, needed(max(total, high), egress_micro)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.core.placement.costing import CAP_MARGIN_PERCENT
+from infra.core.placement.costing import CAP_MARGIN_PERCENT, least_total
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
 from infra.core.units import BYTES_PER_GB, SECONDS_PER_HOUR
 
@@ -50,16 +50,18 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class _Figures:
-    """Least cost, need and seconds of a stage, [choices, places] float64."""
+    """Least cost, need and seconds of a stage, ``[choices, places] float64``.
+
+    Attributes:
+        windowed: Whether the price has windows: ``[choices] bool``.
+        alone: Cost and need that the first two are made from, without moves of results: ``[choices, 2]``.
+    """
 
     cost: Floats
     need: Floats
     time: Floats
-
-    def among(self, left: NDArray[np.bool_]) -> _Figures:
-        """The same, and infinite for the choices that are left out."""
-        cost, need, time = (np.where(left[:, None], each, np.inf) for each in (self.cost, self.need, self.time))
-        return _Figures(cost, need, time)
+    windowed: NDArray[np.bool_]
+    alone: Floats
 
 
 class _Links:
@@ -99,10 +101,23 @@ class Bounds:
         self.need = self._table([each.need for each in self._figures], sums=True)
         self.time = self._table([each.time for each in self._figures], sums=False)
 
-    def among(self, left: Sequence[NDArray[np.bool_]]) -> Bounds:
-        """Bounds for plans with these options only: ``[choices]`` for each stage, at least one of them true."""
+    def among(self, left: Sequence[NDArray[np.bool_]], ready_at: Sequence[float]) -> Bounds:
+        """Bounds for plans with these options only, and with no start before the inputs can be there.
+
+        Args:
+            left: ``[choices]`` for each stage, at least one of them true.
+            ready_at: From :meth:`ends`.
+        """
+        figures = []
+        for stage, own, each, at in zip(self._problem.stages, self._figures, left, ready_at, strict=True):
+            cost, need, time = (np.where(each[:, None], one, np.inf) for one in (own.cost, own.need, own.time))
+            for choice in np.flatnonzero(each & own.windowed).tolist():
+                least, more = own.alone[choice], _least_with_windows(stage, choice, at)
+                cost[choice] += max(0.0, more[0] - least[0])
+                need[choice] += max(0.0, more[1] - least[1])
+            figures.append(_Figures(cost, need, time, own.windowed, own.alone))
         found = copy(self)
-        found._work_out([figures.among(each) for figures, each in zip(self._figures, left, strict=True)])
+        found._work_out(figures)
         return found
 
     def best_options(self, table: Table) -> tuple[int, ...]:
@@ -167,9 +182,12 @@ class Bounds:
             found.append((here + others).min(axis=1) + below)
         return found
 
-    def ends(self) -> list[Floats]:
-        """When the pipeline ends at the earliest with a stage at each of its options, by stage: ``[choices] float64``."""
-        problem, found, finish_at = self._problem, [], []
+    def ends(self) -> tuple[list[float], list[Floats]]:
+        """When the inputs of each stage are there at the earliest, and when the pipeline ends at the earliest with the stage
+        at each of its options: ``[choices] float64``."""
+        problem, finish_at = self._problem, []
+        starts: list[float] = []
+        found: list[Floats] = []
         for stage, figures in zip(problem.stages, self._figures, strict=True):
             ready_at = max((float(finish_at[parent].min()) for parent, _ in stage.parents), default=problem.now_at)
             begin_at = np.full(figures.time.shape[1], ready_at)
@@ -178,15 +196,18 @@ class Bounds:
                 earliest_at = np.full(begin_at.size, np.inf)
                 np.minimum.at(earliest_at, self._kept[primary], finish_at[primary])
                 begin_at = np.maximum(begin_at, earliest_at)
+            starts.append(float(begin_at.min()))
             finish_at.append((begin_at + figures.time).min(axis=1))
             found.append(finish_at[-1] + np.array(self.time.below[stage.index]))
-        return found
+        return starts, found
 
     def _figures_of(self, stage: Stage, links: _Links) -> _Figures:
         cost, need, time, rate = self._alone(stage)
+        windowed = np.array([bool(option.price.windows) for option in stage.options])
+        alone = np.hstack([cost, need])
         primary = self.primary[stage.index]
         if primary == OUTSIDE:
-            return _Figures(cost, need, time)
+            return _Figures(cost, need, time, windowed, alone)
         size, kept = dict(stage.parents)[primary], self._problem.stages[primary].kept
         here = np.array([option.site for option in stage.options], dtype=np.intp)
         seconds, egress = size * links.seconds[here], size * links.micro[here]
@@ -196,7 +217,11 @@ class Bounds:
         # Each amount is rounded up once: less than one micro-dollar of two roundings may be counted twice.
         machine = np.maximum(0.0, rate * seconds - 1.0)
         return _Figures(
-            cost + egress + machine, need + egress + np.maximum(0.0, _MARGIN * machine - 1.0), time + seconds
+            cost + egress + machine,
+            need + egress + np.maximum(0.0, _MARGIN * machine - 1.0),
+            time + seconds,
+            windowed,
+            alone,
         )
 
     def _alone(self, stage: Stage) -> tuple[Floats, Floats, Floats, Floats]:
@@ -256,6 +281,14 @@ class Bounds:
             below[index] = totals
             least[index] = (here[index] + totals[..., None]).min(axis=-2)
         return below, least
+
+
+def _least_with_windows(stage: Stage, choice: int, ready_at: float) -> tuple[float, float]:
+    """Least cost and need of any start from an instant on, when no input has to be moved."""
+    option = stage.options[choice]
+    return least_total(
+        option.price, option.durations, option.high_s, stage.devices, option.egress_micro, max(ready_at, option.free_at)
+    )
 
 
 def _primary(stage: Stage) -> int:

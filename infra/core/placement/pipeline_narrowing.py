@@ -27,7 +27,7 @@ def narrowed(
     deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
     before = None
     for _ in range(_ROUNDS):
-        ends, need = bounds.ends(), bounds.totals(bounds.need)
+        (ready_at, ends), need = bounds.ends(), bounds.totals(bounds.need)
         cost = bounds.totals(bounds.cost) if objective is Objective.COST else need
         left = [
             (end <= deadline_at + TRACE_S) & (whole(each) <= limits.money_micro)
@@ -46,7 +46,7 @@ def narrowed(
         if count == before:
             break
         before = count
-        bounds = bounds.among(left)
+        bounds = bounds.among(left, ready_at)
     return [np.flatnonzero(each).tolist() for each in left], bounds
 
 

@@ -134,9 +134,10 @@ class Search:
 
     def run(self) -> Found:
         """Search; when that takes long, leave out what cannot be the best and search again."""
-        found = self._first_complete(_CHEAP_TRIES, None)
-        if found is not None:
-            return found
+        if self._objective is not Objective.FINISH:
+            found = self._first_complete(_CHEAP_TRIES, None)
+            if found is not None:
+                return found
         if self._limits.deadline_at is not None:
             self._priced = self._bounds.priced(False, self._limits.deadline_at)
             if self._limits.money_limited:

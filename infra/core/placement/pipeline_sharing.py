@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from infra.core.placement.costing import run_total
+from infra.core.placement.costing import least_total
 from infra.core.placement.pipeline_devices import Devices
 from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective
 from infra.core.placement.pipeline_problem import Problem, Run, Stage
 from infra.core.placement.pipeline_schedule import Limits, Schedule, runs_of
-from infra.core.pricing import Price
 
 
 def crowds(problem: Problem, choices: Sequence[int]) -> dict[int, list[int]]:
@@ -196,12 +195,7 @@ class Sharing:
 
 def _least(problem: Problem, stage: Stage, choice: int, run: Run) -> tuple[int, int]:
     """Least cost and need of a stage at any start."""
-    price = stage.options[choice].price
-    if not price.windows:
-        return problem.money(stage, choice, run, problem.now_at)
-    factor = min(1.0, *(window.factor for window in price.windows))
-    lowest = Price(int(price.micro_per_hour * factor))
-    cost_micro, needed_micro = run_total(
-        lowest, run.durations, run.high_s, stage.devices, run.egress_micro, problem.now_at
-    )
-    return max(0, cost_micro - 2), max(0, needed_micro - 4)
+    option = stage.options[choice]
+    if not option.price.windows:
+        return run.cost_micro, run.needed_micro
+    return least_total(option.price, run.durations, run.high_s, stage.devices, run.egress_micro, problem.now_at)
