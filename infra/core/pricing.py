@@ -86,18 +86,18 @@ class Price:
         priced_s = self._priced_s(start_at, rest_s)
         return priced_s + days * self._priced_s(start_at, _DAY_S) if days else priced_s
 
-    def least_base_s(self, earliest_at: float, seconds: float) -> float:
-        """The least of :meth:`base_s` over all starts from an instant on.
+    def least_base_s(self, seconds: float, earliest_at: float, latest_at: float = math.inf) -> float:
+        """The least of :meth:`base_s` over all starts between two instants.
 
         Between two starts at which the run begins or ends at an edge of a window it goes straight up or down.
         """
         if not self.windows:
             return seconds
-        rest_s, starts = seconds % _DAY_S, {earliest_at}
-        midnight, next_at = earliest_at - earliest_at % _DAY_S, earliest_at + _DAY_S
+        rest_s, latest_at = seconds % _DAY_S, min(latest_at, earliest_at + _DAY_S)
+        starts, midnight = {earliest_at, max(earliest_at, latest_at)}, earliest_at - earliest_at % _DAY_S
         for edge in _edges_s(self.windows):
             for start_at in (midnight + edge, midnight + edge - rest_s, midnight + edge + _DAY_S - rest_s):
-                if earliest_at < start_at <= next_at:
+                if earliest_at < start_at < latest_at:
                     starts.add(start_at)
         return min(self.base_s(start_at, seconds) for start_at in starts)
 

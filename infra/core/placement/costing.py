@@ -57,11 +57,17 @@ def run_total(
 
 
 def least_total(
-    price: Price, durations: Durations, high_s: float, devices: int, egress_micro: int, earliest_at: float
+    price: Price,
+    durations: Durations,
+    high_s: float,
+    devices: int,
+    egress_micro: int,
+    earliest_at: float,
+    latest_at: float = math.inf,
 ) -> tuple[int, int]:
-    """The least cost and the least need, as from :func:`run_total`, of all starts from an instant on."""
+    """The least cost and the least need, as from :func:`run_total`, of all starts between two instants."""
     per_s = price.micro_per_hour * devices / SECONDS_PER_HOUR
     # Instants are known to a fraction of a microsecond only, so what starts cost is not trusted to the last digit.
-    total = math.ceil(per_s * price.least_base_s(earliest_at, durations.machine_s) - 0.01)
-    high = math.ceil(per_s * price.least_base_s(earliest_at, high_s - durations.handover_s) - 0.01)
+    total = math.ceil(per_s * price.least_base_s(durations.machine_s, earliest_at, latest_at) - 0.01)
+    high = math.ceil(per_s * price.least_base_s(high_s - durations.handover_s, earliest_at, latest_at) - 0.01)
     return total + egress_micro, needed(max(total, high), egress_micro)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.core.placement.costing import CAP_MARGIN_PERCENT, least_total
+from infra.core.placement.pipeline_objective import TRACE_S
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
 from infra.core.units import BYTES_PER_GB, SECONDS_PER_HOUR
 
@@ -101,8 +102,8 @@ class Bounds:
         self.need = self._table([each.need for each in self._figures], sums=True)
         self.time = self._table([each.time for each in self._figures], sums=False)
 
-    def among(self, left: Sequence[NDArray[np.bool_]], ready_at: Sequence[float]) -> Bounds:
-        """Bounds for plans with these options only, and with no start before the inputs can be there.
+    def among(self, left: Sequence[NDArray[np.bool_]], ready_at: Sequence[float], deadline_at: float) -> Bounds:
+        """Bounds for plans with these options only, where no stage starts before its inputs can be there or too late.
 
         Args:
             left: ``[choices]`` for each stage, at least one of them true.
@@ -111,11 +112,15 @@ class Bounds:
         figures = []
         for stage, own, each, at in zip(self._problem.stages, self._figures, left, ready_at, strict=True):
             cost, need, time = (np.where(each[:, None], one, np.inf) for one in (own.cost, own.need, own.time))
+            alone = own.alone.copy()
             for choice in np.flatnonzero(each & own.windowed).tolist():
-                least, more = own.alone[choice], _least_with_windows(stage, choice, at)
-                cost[choice] += max(0.0, more[0] - least[0])
-                need[choice] += max(0.0, more[1] - least[1])
-            figures.append(_Figures(cost, need, time, own.windowed, own.alone))
+                latest_at = deadline_at - self.time.below[stage.index][choice] - stage.options[choice].high_s + TRACE_S
+                least, more = alone[choice], np.array(_least_with_windows(stage, choice, at, latest_at))
+                grown = np.maximum(more - least, 0.0)
+                alone[choice] += grown
+                cost[choice] += grown[0]
+                need[choice] += grown[1]
+            figures.append(_Figures(cost, need, time, own.windowed, alone))
         found = copy(self)
         found._work_out(figures)
         return found
@@ -283,12 +288,11 @@ class Bounds:
         return below, least
 
 
-def _least_with_windows(stage: Stage, choice: int, ready_at: float) -> tuple[float, float]:
-    """Least cost and need of any start from an instant on, when no input has to be moved."""
-    option = stage.options[choice]
-    return least_total(
-        option.price, option.durations, option.high_s, stage.devices, option.egress_micro, max(ready_at, option.free_at)
-    )
+def _least_with_windows(stage: Stage, choice: int, ready_at: float, latest_at: float) -> tuple[float, float]:
+    """Least cost and need of any start between two instants, when no input has to be moved."""
+    option, earliest_at = stage.options[choice], max(ready_at, stage.options[choice].free_at)
+    figures = option.durations, option.high_s, stage.devices, option.egress_micro
+    return least_total(option.price, *figures, earliest_at, latest_at)
 
 
 def _primary(stage: Stage) -> int:

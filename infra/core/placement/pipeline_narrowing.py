@@ -46,7 +46,7 @@ def narrowed(
         if count == before:
             break
         before = count
-        bounds = bounds.among(left, ready_at)
+        bounds = bounds.among(left, ready_at, deadline_at)
     return [np.flatnonzero(each).tolist() for each in left], bounds
 
 

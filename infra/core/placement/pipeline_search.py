@@ -4,7 +4,7 @@ A *label* is a plan of the first stages. Labels are taken up by the least that t
 first complete one is the best: by the objective, then by the other figure, then by the names of its offers. A label is
 dropped when another one with its results at the same places is no dearer and no later. Two cases need care:
 
-* Prices with windows: to be later can then be cheaper, so only labels that end at the same instants compare.
+* Prices with windows: to be later can then be cheaper, so an earlier label must be cheaper by what that can be worth.
 * Devices that stages of the pipeline could want from each other: the search first lets each stage have them, which can only
   be too cheap and too early. When a complete label turns out to want more devices than there are, its offers are
   kept and all orders of its stages are tried (``pipeline_sharing``); the best goes back among the labels. Until then, labels
@@ -28,6 +28,8 @@ from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective, who
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage, scarce_among
 from infra.core.placement.pipeline_schedule import Limits, Schedule, in_order, one_after_the_other
 from infra.core.placement.pipeline_sharing import Sharing, crowds, fits
+from infra.core.pricing import Price
+from infra.core.units import SECONDS_PER_HOUR
 
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""
@@ -77,7 +79,8 @@ class _Depth:
         onward: Flow from this stage to its children.
         open: Stages placed before it whose results are still to be read.
         groups: The same in groups that are waited for by the same stages: only when the last of a group ends counts.
-        exact: Whether what a later stage costs may depend on when it starts.
+        windowed: How many later stages may be at a price with windows.
+        slope_micro: How much more all of them together may cost for each second by which they start earlier.
         wanted: Later stages that may want devices of an offer, by its row.
     """
 
@@ -88,13 +91,17 @@ class _Depth:
     onward: float
     open: tuple[int, ...]
     groups: tuple[tuple[int, ...], ...]
-    exact: bool
+    windowed: int
+    slope_micro: float
     wanted: dict[int, list[int]]
 
 
 _Item = tuple[float, float, int, tuple[int, ...], tuple[float, ...], int, _Label]
 """A label by its key, its depth (deeper first), its offers and starts; and how many of its next offers were tried."""
 
+
+_Taken = tuple[int, int, tuple[float, ...]]
+"""Cost, need and instants of a label that was taken up."""
 
 _FRESH, _CROWDED, _WHOLE = -1, -2, -3
 """Instead of a position: a label that was not taken up yet, a complete one whose stages are known to be in each other's way,
@@ -124,6 +131,7 @@ class Search:
         self._money = limits.money_micro
         self._deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
         self._devices: dict[int, Devices] = {}
+        self._shared: dict[tuple[int, ...], Schedule | None] = {}
         self._among([range(len(stage.options)) for stage in problem.stages], [stage.scarce for stage in problem.stages])
 
     def _among(self, choices: Sequence[Sequence[int]], scarce: Sequence[frozenset[int]]) -> None:
@@ -167,6 +175,7 @@ class Search:
         greedy, placed = one_after_the_other(problem, limits)
         if placed == len(problem.stages):
             found.append(greedy)
+        found += self._shared.values()
         return min([each for each in found if each is not None], key=self._objective.of, default=None)
 
     def _first_complete(self, most: int, ceiling: Key | None) -> Found | None:
@@ -174,8 +183,8 @@ class Search:
         stages = self._problem.stages
         start = _Label((), (), (), (), (), 0, 0, self._problem.now_at)
         heap: list[_Item] = [(0.0, 0.0, 0, (), (), _FRESH, start)]
-        seen: dict[tuple[object, ...], list[tuple[float, ...]]] = {}
-        resolved: set[tuple[int, ...]] = set()
+        seen: dict[tuple[object, ...], list[_Taken]] = {}
+        waiting: set[tuple[int, ...]] = set()
         taken = 0
         while heap:
             first, second, *_, position, label = heapq.heappop(heap)
@@ -187,8 +196,9 @@ class Search:
                 schedule = Schedule(label.choices, label.starts, label.finishes, label.cost_micro, label.needed_micro)
                 if not crowded or fits(self._problem, schedule, crowded):
                     return Found(schedule, True, taken)
-                if label.choices in resolved:
+                if position == _FRESH and label.choices in waiting:
                     continue
+                waiting.add(label.choices)
                 sharing = Sharing(self._problem, label.choices, crowded, self._limits, self._objective)
                 if position == _FRESH:
                     key = self._objective.key(label.cost_micro, label.needed_micro, sharing.least_end_at() - TRACE_S)
@@ -197,8 +207,9 @@ class Search:
                             heap, (key.first, key.second, -depth, label.choices, label.starts, _CROWDED, label)
                         )
                         continue
-                resolved.add(label.choices)
-                best = sharing.best(ceiling)
+                if label.choices not in self._shared:
+                    self._shared[label.choices] = sharing.best(ceiling)
+                best = self._shared[label.choices]
                 if best is not None:
                     key = self._objective.of(best)
                     ceiling = key if ceiling is None else min(key, ceiling)
@@ -220,31 +231,36 @@ class Search:
                 heapq.heappush(heap, (ahead.first, second, -depth, label.choices, label.starts, ahead.position, label))
         return Found(None, True, taken)
 
-    def _dominated(self, label: _Label, depth: int, seen: dict[tuple[object, ...], list[tuple[float, ...]]]) -> bool:
+    def _dominated(self, label: _Label, depth: int, seen: dict[tuple[object, ...], list[_Taken]]) -> bool:
         facts, stages = self._depths[depth], self._problem.stages
         tied = self._tied(label, depth)
         key: tuple[object, ...] = (depth, tuple([label.places[index] for index in facts.open]))
-        finishes = tuple(
-            [max([label.finishes[each] for each in group if each not in tied], default=0.0) for group in facts.groups]
-        )
-        figures = (label.cost_micro, label.needed_micro, label.end_at, *finishes)
-        if facts.exact:
-            key = (*key, finishes)
-        if tied:
-            for index in tied:
-                stage, choice = stages[index], label.choices[index]
-                key = (*key, index, choice, tuple([label.places[parent] for parent, _ in stage.parents]))
-                if stage.options[choice].price.windows:
-                    key = (*key, label.starts[index])
-            figures = (*figures, *[label.starts[index] for index in tied])
+        ends = [
+            max([label.finishes[each] for each in group if each not in tied], default=0.0) for group in facts.groups
+        ]
+        for index in tied:
+            stage, choice = stages[index], label.choices[index]
+            key = (*key, index, choice, tuple([label.places[parent] for parent, _ in stage.parents]))
+            if stage.options[choice].price.windows:
+                ready_at = max([label.finishes[parent] for parent, _ in stage.parents], default=0.0)
+                key = (*key, label.starts[index], ready_at)
+        times = (label.end_at, *[label.starts[index] for index in tied], *ends)
         others = seen.setdefault(key, [])
-        for other in others:
-            for a, b in zip(other, figures, strict=True):
-                if a > b:
+        for cost_micro, needed_micro, other in others:
+            if cost_micro > label.cost_micro or needed_micro > label.needed_micro:
+                continue
+            earlier_s = 0.0
+            for place, (one, own) in enumerate(zip(other, times, strict=True)):
+                if one > own:
                     break
+                if place and own - one > earlier_s:
+                    earlier_s = own - one
             else:
-                return True
-        others.append(figures)
+                # Who comes earlier may miss a cheaper window: by at most that much.
+                less = math.ceil(facts.slope_micro * earlier_s) + facts.windowed if facts.windowed and earlier_s else 0
+                if cost_micro + less <= label.cost_micro and needed_micro + 2 * less <= label.needed_micro:
+                    return True
+        others.append((label.cost_micro, label.needed_micro, times))
         return False
 
     def _tied(self, label: _Label, depth: int) -> list[int]:
@@ -425,6 +441,10 @@ def _depth(
     )
     late = tuple((each.index, source) for each in later for source, _ in each.parents if source < index)
     share = bounds.share
+    slopes = [
+        max((_slope(each, each.options[choice].price) for choice in choices[each.index]), default=0.0)
+        for each in problem.stages[index:]
+    ]
     wanted: dict[int, list[int]] = {}
     for each in problem.stages[index:]:
         for choice in scarce[each.index]:
@@ -437,11 +457,16 @@ def _depth(
         onward=sum(share[index, child] for child in problem.children[index]),
         groups=_groups(problem, index),
         open=tuple(sorted({source for each in problem.stages[index:] for source, _ in each.parents if source < index})),
-        exact=any(
-            each.options[choice].price.windows for each in problem.stages[index:] for choice in choices[each.index]
-        ),
+        windowed=sum(slope > 0.0 for slope in slopes),
+        slope_micro=sum(slopes),
         wanted=wanted,
     )
+
+
+def _slope(stage: Stage, price: Price) -> float:
+    """Micro-dollars for a second at the dearest instead of at the cheapest time of a day."""
+    factors = [1.0, *(window.factor for window in price.windows)]
+    return (max(factors) - min(factors)) * price.micro_per_hour * stage.devices / SECONDS_PER_HOUR
 
 
 def _groups(problem: Problem, index: int) -> tuple[tuple[int, ...], ...]:

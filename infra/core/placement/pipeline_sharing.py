@@ -70,10 +70,11 @@ class Sharing:
         }
         self._tails = self._after()
         self._free_at = [stage.options[choice].free_at for stage, choice in zip(problem.stages, choices, strict=True)]
-        self._least = [
-            _least(problem, stage, choices[stage.index], run) for stage, run in zip(problem.stages, runs, strict=True)
-        ]
         self._deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
+        self._memo: dict[tuple[int, float], tuple[int, int]] = {}
+        self._windowed = [
+            bool(stage.options[choice].price.windows) for stage, choice in zip(problem.stages, choices, strict=True)
+        ]
         self._money = limits.money_micro
         self._starts: dict[int, float] = {}
         self._finishes: dict[int, float] = {}
@@ -83,7 +84,7 @@ class Sharing:
 
     def least_end_at(self) -> float:
         """When the pipeline ends at the earliest, whoever comes first."""
-        return self._earliest_end(list(range(len(self._choices))))
+        return self._earliest_end(list(range(len(self._choices))))[0]
 
     def best(self, cutoff: Key | None) -> Schedule | None:
         """The best schedule with these offers that is no worse than the cutoff, if there is one."""
@@ -100,10 +101,12 @@ class Sharing:
             )
         return tails
 
-    def _earliest_end(self, left: list[int]) -> float:
-        """When all ends at the earliest: by its inputs, and by the devices that what is left needs for so long."""
+    def _earliest_end(self, left: list[int]) -> tuple[float, dict[int, float]]:
+        """When all ends at the earliest, by its inputs and by the devices that what is left needs for so long; and when what
+        is left can start, by its inputs."""
         problem, runs, tails = self._problem, self._runs, self._tails
-        begins, ends = {}, dict(self._finishes)
+        begins: dict[int, float] = {}
+        ends = dict(self._finishes)
         end_at = max(ends.values(), default=0.0)
         for index in left:
             begin_at = max(problem.now_at, self._free_at[index])
@@ -124,7 +127,25 @@ class Sharing:
                 tail = min(tail, tails[index])
                 if count:
                     end_at = max(end_at, self._devices[row].done_at(begin_at, work) + tail)
-        return end_at
+        return end_at, begins
+
+    def _least(self, index: int, begin_at: float) -> tuple[int, int]:
+        """Least cost and need of a stage that cannot begin before an instant."""
+        run = self._runs[index]
+        if not self._windowed[index]:
+            return run.cost_micro, run.needed_micro
+        if math.isinf(self._deadline_at):
+            begin_at = self._problem.now_at  # a cheap window comes round every day
+        found = self._memo.get((index, begin_at))
+        if found is None:
+            stage, latest_at = (
+                self._problem.stages[index],
+                self._deadline_at - self._tails[index] - run.high_s + TRACE_S,
+            )
+            price, figures = stage.options[self._choices[index]].price, (run.durations, run.high_s)
+            found = least_total(price, *figures, stage.devices, run.egress_micro, begin_at, latest_at)
+            self._memo[index, begin_at] = found
+        return found
 
     def _extend(self, cost: int, need: int) -> None:
         left = [index for index in range(len(self._choices)) if index not in self._starts]
@@ -136,11 +157,13 @@ class Sharing:
             return
         self._seen.add(state)
         # No order of what is left makes this cheaper or earlier than that.
-        end_at = self._earliest_end(left)
+        end_at, begins = self._earliest_end(left)
         if end_at - TRACE_S > self._deadline_at:
             return
-        least_cost = cost + sum([self._least[index][0] for index in left])
-        least_need = need + sum([self._least[index][1] for index in left])
+        least_cost, least_need = cost, need
+        for index in left:
+            own_cost, own_need = self._least(index, begins[index])
+            least_cost, least_need = least_cost + own_cost, least_need + own_need
         if least_need > self._money:
             return
         key = self._objective.key(least_cost, least_need, end_at)
@@ -191,11 +214,3 @@ class Sharing:
             if held is not None:
                 held.held.pop()
             del self._starts[index], self._finishes[index]
-
-
-def _least(problem: Problem, stage: Stage, choice: int, run: Run) -> tuple[int, int]:
-    """Least cost and need of a stage at any start."""
-    option = stage.options[choice]
-    if not option.price.windows:
-        return run.cost_micro, run.needed_micro
-    return least_total(option.price, run.durations, run.high_s, stage.devices, run.egress_micro, problem.now_at)
