@@ -18,15 +18,10 @@ from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from infra.core.placement.costing import CAP_MARGIN_PERCENT, least_total
+from infra.core.placement.pipeline_figures import Figures, Flags, Floats, Links, figures_of
 from infra.core.placement.pipeline_objective import TRACE_S
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
-from infra.core.units import BYTES_PER_GB, SECONDS_PER_HOUR
-
-Floats = NDArray[np.float64]
-_MARGIN = (100 + CAP_MARGIN_PERCENT) / 100
 
 _COARSE, _FINE = np.arange(-3.0, 6.0), np.arange(-0.75, 1.0, 0.25)
 """Prices of a second that are tried, as powers of four: around the mean price of a second, then around the best."""
@@ -49,33 +44,6 @@ class Table:
     price: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Figures:
-    """Least cost, need and seconds of a stage, ``[choices, places] float64``.
-
-    Attributes:
-        windowed: Whether the price has windows: ``[choices] bool``.
-        alone: Cost and need that the first two are made from, without moves of results: ``[choices, 2]``.
-    """
-
-    cost: Floats
-    need: Floats
-    time: Floats
-    windowed: NDArray[np.bool_]
-    alone: Floats
-
-
-class _Links:
-    """What it takes to move a byte between sites, ``[sites, sites] float64`` as [where it is read, where it lies]."""
-
-    def __init__(self, problem: Problem) -> None:
-        mbps = np.array([site.bandwidth_mbps for site in problem.sites])
-        micro_per_gb = np.array([float(site.egress_micro_per_gb) for site in problem.sites])
-        away = 1.0 - np.eye(len(problem.sites))
-        self.seconds = away * 8 / (np.minimum(mbps[:, None], mbps) * 1e6)
-        self.micro = away * micro_per_gb / BYTES_PER_GB
-
-
 class Bounds:
     """Tables of least cost, need and time for one problem, and the flow that prices time.
 
@@ -86,41 +54,41 @@ class Bounds:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._problem, links = problem, _Links(problem)
+        self._problem, links = problem, Links(problem)
         self.primary = [_primary(stage) for stage in problem.stages]
         self.flow, self.share = _flow(problem)
         self._kept = [
             np.array([problem.place_of(stage.index, option.site) for option in stage.options], dtype=np.intp)
             for stage in problem.stages
         ]
-        self._work_out([self._figures_of(stage, links) for stage in problem.stages])
+        self._work_out(
+            [
+                figures_of(problem, stage, primary, links)
+                for stage, primary in zip(problem.stages, self.primary, strict=True)
+            ]
+        )
 
-    def _work_out(self, figures: list[_Figures]) -> None:
+    def _work_out(self, figures: list[Figures]) -> None:
         self._figures = figures
         self._priced: dict[tuple[bool, float], Table | None] = {}
         self.cost = self._table([each.cost for each in self._figures], sums=True)
         self.need = self._table([each.need for each in self._figures], sums=True)
         self.time = self._table([each.time for each in self._figures], sums=False)
 
-    def among(self, left: Sequence[NDArray[np.bool_]], ready_at: Sequence[float], deadline_at: float) -> Bounds:
+    def among(self, left: Sequence[Flags], ready_at: Sequence[float], deadline_at: float) -> Bounds:
         """Bounds for plans with these options only, where no stage starts before its inputs can be there or too late.
 
         Args:
-            left: ``[choices]`` for each stage, at least one of them true.
+            left: ``[choices, places]`` for each stage, for each place that is left to its primary input at least one true.
             ready_at: From :meth:`ends`.
         """
         figures = []
         for stage, own, each, at in zip(self._problem.stages, self._figures, left, ready_at, strict=True):
-            cost, need, time = (np.where(each[:, None], one, np.inf) for one in (own.cost, own.need, own.time))
-            alone = own.alone.copy()
-            for choice in np.flatnonzero(each & own.windowed).tolist():
-                latest_at = deadline_at - self.time.below[stage.index][choice] - stage.options[choice].high_s + TRACE_S
-                least, more = alone[choice], np.array(_least_with_windows(stage, choice, at, latest_at))
-                grown = np.maximum(more - least, 0.0)
-                alone[choice] += grown
-                cost[choice] += grown[0]
-                need[choice] += grown[1]
-            figures.append(_Figures(cost, need, time, own.windowed, alone))
+            latest_at = [
+                deadline_at - below_s - option.high_s + TRACE_S
+                for option, below_s in zip(stage.options, self.time.below[stage.index], strict=True)
+            ]
+            figures.append(own.among(stage, each, at, latest_at))
         found = copy(self)
         found._work_out(figures)
         return found
@@ -175,21 +143,26 @@ class Bounds:
         return sum(table.least[index][0] for index, primary in enumerate(self.primary) if primary == OUTSIDE)
 
     def totals(self, table: Table) -> list[Floats]:
-        """Least figure of the whole pipeline with a stage at each of its options, by stage: ``[choices] float64``."""
+        """Least figure of the whole pipeline with a stage at each option and its primary input at each place, by stage:
+        ``[choices, places] float64``."""
         found: list[Floats] = []
+        root = self.root(table)
         for index, primary in enumerate(self.primary):
             here, below, least = np.array(table.here[index]), np.array(table.below[index]), np.array(table.least[index])
-            if primary == OUTSIDE:
-                found.append(self.root(table) - least[0] + here[:, 0] + below)
-                continue
             others = np.full(least.size, np.inf)
-            np.minimum.at(others, self._kept[primary], found[primary] - least[self._kept[primary]])
-            found.append((here + others).min(axis=1) + below)
+            if primary == OUTSIDE:
+                others[:] = root - least
+            else:
+                kept = self._kept[primary]
+                with np.errstate(invalid="ignore"):  # infinite less infinite: of what is left out already
+                    without = found[primary].min(axis=1) - least[kept]
+                np.fmin.at(others, kept, without)
+            found.append(here + others + below[:, None])
         return found
 
     def ends(self) -> tuple[list[float], list[Floats]]:
         """When the inputs of each stage are there at the earliest, and when the pipeline ends at the earliest with the stage
-        at each of its options: ``[choices] float64``."""
+        at each of its options and its primary input at each place: ``[choices, places] float64``."""
         problem, finish_at = self._problem, []
         starts: list[float] = []
         found: list[Floats] = []
@@ -202,58 +175,10 @@ class Bounds:
                 np.minimum.at(earliest_at, self._kept[primary], finish_at[primary])
                 begin_at = np.maximum(begin_at, earliest_at)
             starts.append(float(begin_at.min()))
-            finish_at.append((begin_at + figures.time).min(axis=1))
-            found.append(finish_at[-1] + np.array(self.time.below[stage.index]))
+            end_at = begin_at + figures.time
+            finish_at.append(end_at.min(axis=1))
+            found.append(end_at + np.array(self.time.below[stage.index])[:, None])
         return starts, found
-
-    def _figures_of(self, stage: Stage, links: _Links) -> _Figures:
-        cost, need, time, rate = self._alone(stage)
-        windowed = np.array([bool(option.price.windows) for option in stage.options])
-        alone = np.hstack([cost, need])
-        primary = self.primary[stage.index]
-        if primary == OUTSIDE:
-            return _Figures(cost, need, time, windowed, alone)
-        size, kept = dict(stage.parents)[primary], self._problem.stages[primary].kept
-        here = np.array([option.site for option in stage.options], dtype=np.intp)
-        seconds, egress = size * links.seconds[here], size * links.micro[here]
-        if kept != OUTSIDE:
-            seconds, egress = seconds[:, kept : kept + 1], egress[:, kept : kept + 1]
-            seconds, egress = (np.repeat(each, len(self._problem.sites), axis=1) for each in (seconds, egress))
-        # Each amount is rounded up once: less than one micro-dollar of two roundings may be counted twice.
-        machine = np.maximum(0.0, rate * seconds - 1.0)
-        return _Figures(
-            cost + egress + machine,
-            need + egress + np.maximum(0.0, _MARGIN * machine - 1.0),
-            time + seconds,
-            windowed,
-            alone,
-        )
-
-    def _alone(self, stage: Stage) -> tuple[Floats, Floats, Floats, Floats]:
-        """Least cost, need, seconds, and micro-dollars per second, when no input has to be moved: ``[choices, 1]``."""
-        now_at = self._problem.now_at
-        rows = [
-            (
-                option.price.micro_per_hour * stage.devices,
-                min((window.factor for window in option.price.windows), default=1.0),
-                bool(option.price.windows),
-                option.durations.machine_s,
-                option.high_s,
-                option.high_s - option.durations.handover_s,
-                option.egress_micro,
-                0.0 if stage.parents else option.free_at - now_at,
-            )
-            for option in stage.options
-        ]
-        columns = np.array(rows, dtype=np.float64).reshape(len(rows), 8).T[:, :, None]
-        per_hour, factor, windows, machine_s, high_s, paid_s, egress, wait_s = columns
-        cost, paid = (np.ceil(per_hour * seconds / SECONDS_PER_HOUR - 1e-6) for seconds in (machine_s, paid_s))
-        need = np.ceil(np.maximum(cost, paid) * (100 + CAP_MARGIN_PERCENT) / 100)
-        # At the lowest price of its windows, where nothing is rounded.
-        per_s = per_hour * np.minimum(1.0, factor) / SECONDS_PER_HOUR
-        cost = np.where(windows > 0.0, np.maximum(0.0, per_s * machine_s - 1), cost)
-        need = np.where(windows > 0.0, np.maximum(0.0, _MARGIN * per_s * paid_s - 2), need)
-        return cost + egress, need + egress, high_s + wait_s, per_s
 
     def _table(self, here: list[Floats], sums: bool, price: float = 0.0) -> Table:
         below, least = self._upwards(here, sums)
@@ -286,13 +211,6 @@ class Bounds:
             below[index] = totals
             least[index] = (here[index] + totals[..., None]).min(axis=-2)
         return below, least
-
-
-def _least_with_windows(stage: Stage, choice: int, ready_at: float, latest_at: float) -> tuple[float, float]:
-    """Least cost and need of any start between two instants, when no input has to be moved."""
-    option, earliest_at = stage.options[choice], max(ready_at, stage.options[choice].free_at)
-    figures = option.durations, option.high_s, stage.devices, option.egress_micro
-    return least_total(option.price, *figures, earliest_at, latest_at)
 
 
 def _primary(stage: Stage) -> int:

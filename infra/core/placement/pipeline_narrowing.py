@@ -20,6 +20,8 @@ def narrowed(
 ) -> tuple[Sequence[Sequence[int]], Bounds] | None:
     """The options of each stage that may be in the best plan, and bounds among them; ``None`` when a stage has none.
 
+    An option may be left for some places of the stage's primary input only: the bounds are infinite for the others.
+
     Args:
         known: A plan within the limits, if there is one. What is worse is left out.
     """
@@ -47,7 +49,7 @@ def narrowed(
             break
         before = count
         bounds = bounds.among(left, ready_at, deadline_at)
-    return [np.flatnonzero(each).tolist() for each in left], bounds
+    return [np.flatnonzero(each.any(axis=1)).tolist() for each in left], bounds
 
 
 def whole(bound: np.ndarray) -> np.ndarray:

@@ -172,11 +172,11 @@ class Search:
         order = range(len(problem.stages))
         plans = {self._bounds.best_options(table) for table in tables if table is not None}
         found = [in_order(problem, choices, order, limits) for choices in sorted(plans)]
-        greedy, placed = one_after_the_other(problem, limits)
-        if placed == len(problem.stages):
-            found.append(greedy)
-        found += self._shared.values()
-        return min([each for each in found if each is not None], key=self._objective.of, default=None)
+        possible = [each for each in (*found, *self._shared.values()) if each is not None]
+        if not possible:
+            greedy, placed = one_after_the_other(problem, limits)
+            return greedy if placed == len(problem.stages) else None
+        return min(possible, key=self._objective.of)
 
     def _first_complete(self, most: int, ceiling: Key | None) -> Found | None:
         """The best complete label, none worse than the ceiling; ``None`` when ``most`` labels were not enough."""
@@ -319,7 +319,8 @@ class Search:
                 break
             position += 1
             option = stage.options[choice]
-            if ready_at + least_time[choice][at] + below_time[choice] - TRACE_S > self._deadline_at:
+            least_end_at = ready_at + least_time[choice][at] + below_time[choice]
+            if least_end_at - TRACE_S > self._deadline_at or least_end_at == math.inf:
                 continue
             run = problem.run(stage, choice, places)
             if run is None:
@@ -442,8 +443,8 @@ def _depth(
     late = tuple((each.index, source) for each in later for source, _ in each.parents if source < index)
     share = bounds.share
     slopes = [
-        max((_slope(each, each.options[choice].price) for choice in choices[each.index]), default=0.0)
-        for each in problem.stages[index:]
+        max([_slope(each, price) for choice in left if (price := each.options[choice].price).windows], default=0.0)
+        for each, left in zip(problem.stages[index:], choices[index:], strict=True)
     ]
     wanted: dict[int, list[int]] = {}
     for each in problem.stages[index:]:
