@@ -5,10 +5,11 @@ every stage depends on one place only, and the least cost of all that hangs belo
 from its leaves up. The bound is exact for chains and trees without windows, deadlines and budgets.
 
 A deadline makes cheap and slow offers useless, which the sum does not see. So a second table prices time as well
-(Lagrangian relaxation): send one unit of flow through the pipeline from its first stages to its last, split evenly. The
+(Lagrangian relaxation): send one unit of flow through the pipeline from its first stages to its last. The
 stages on every path together fit between the start and the deadline, so for any price ``p`` of a second and flow ``f`` of
 a stage the least of ``cost + p · f · time``, less ``p`` times what is left until the deadline, is a lower bound too.
-The best ``p`` is found by a line search, as the bound is concave in it.
+The best ``p`` is found by a line search, as the bound is concave in it; the flow starts even and moves towards the paths that
+take longest.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ _COARSE, _FINE = np.arange(-3.0, 6.0), np.arange(-0.75, 1.0, 0.25)
 """Prices of a second that are tried, as powers of four: around the mean price of a second, then around the best."""
 
 
+_FLOWS = 8
+"""Flows that are tried to price time."""
+
+Flow = dict[tuple[int, int], float]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Least figures of one kind.
@@ -36,12 +43,14 @@ class Table:
         below: Of everything that hangs below it, by [stage][choice].
         least: Of a stage and everything below, by [stage][place of its primary input].
         price: Of a second of a unit of flow in this table.
+        flow: How much of the flow goes along each arc (stage, child), and (``OUTSIDE``, first stage).
     """
 
     here: list[list[list[float]]]
     below: list[list[float]]
     least: list[list[float]]
-    price: float = 0.0
+    price: float
+    flow: Flow
 
 
 class Bounds:
@@ -49,14 +58,11 @@ class Bounds:
 
     Attributes:
         primary: Index of each stage's primary input, or ``OUTSIDE``.
-        flow: Share of the flow that goes through each stage.
-        share: Share of the flow that goes on along (stage, child).
     """
 
     def __init__(self, problem: Problem) -> None:
         self._problem, links = problem, Links(problem)
         self.primary = [_primary(stage) for stage in problem.stages]
-        self.flow, self.share = _flow(problem)
         self._kept = [
             np.array([problem.place_of(stage.index, option.site) for option in stage.options], dtype=np.intp)
             for stage in problem.stages
@@ -115,28 +121,53 @@ class Bounds:
         return self._priced[key]
 
     def _best_priced(self, of_need: bool, deadline_at: float) -> Table | None:
-        figures = [each.need if of_need else each.cost for each in self._figures]
-        seconds_left = deadline_at - self._problem.now_at
+        """Prices by the even flow; then, as long as that helps, more flow along the plan's longest path."""
+        money = [each.need if of_need else each.cost for each in self._figures]
+        seconds = [np.where(np.isfinite(each.time), each.time, 0.0) for each in self._figures]
+        left_s = deadline_at - self._problem.now_at
         plain = self.root(self.need if of_need else self.cost)
-        scale = max(1.0, plain) / max(1.0, seconds_left)
+        scale = max(1.0, plain) / max(1.0, left_s)
+        flow, best, highest, power, powers = _even_flow(self._problem), None, plain, 0.0, _COARSE
+        for step in range(_FLOWS if any(len(each) > 1 for each in self._problem.children) else 1):
+            through = _through(self._problem, flow)
+            for grid in (powers, _FINE):
+                tried = grid if grid is _COARSE else power + grid
+                prices = scale * 4.0**tried
+                priced = [
+                    each + prices[:, None, None] * (through[index] * seconds[index]) for index, each in enumerate(money)
+                ]
+                _, least = self._upwards(priced, sums=True)
+                firsts = [row[:, 0] for row, primary in zip(least, self.primary, strict=True) if primary == OUTSIDE]
+                totals = np.sum(firsts, axis=0) - prices * left_s
+                place = int(totals.argmax())
+                power, bound = float(tried[place]), float(totals[place])
+            powers = _FINE
+            table = self._table([each[place] for each in priced], sums=True, price=scale * 4.0**power, flow=flow)
+            if bound > highest:
+                highest, best = bound, table
+            elif step > 1:
+                break
+            longest = self._longest_path(self.best_options(table))
+            share = 1.0 / (step + 2)
+            flow = {arc: (1.0 - share) * each + share * (arc in longest) for arc, each in flow.items()}
+        return best
 
-        def priced(index: int, prices: Floats) -> Floats:
-            return figures[index] + prices[:, None, None] * (self.flow[index] * self._figures[index].time)
-
-        powers, best = _COARSE, 0.0
-        for grid in (_COARSE, _FINE):
-            powers = grid if grid is _COARSE else best + grid
-            prices = scale * 4.0**powers
-            _, least = self._upwards([priced(index, prices) for index in range(len(figures))], sums=True)
-            firsts = [row[:, 0] for row, primary in zip(least, self.primary, strict=True) if primary == OUTSIDE]
-            totals = np.sum(firsts, axis=0) - prices * seconds_left
-            best = float(powers[totals.argmax()])
-            highest = float(totals.max())
-        if highest <= plain:
-            return None
-        price = scale * 4.0**best
-        one = np.array([price])
-        return self._table([priced(index, one)[0] for index in range(len(figures))], sums=True, price=price)
+    def _longest_path(self, choices: tuple[int, ...]) -> set[tuple[int, int]]:
+        """The arcs (stage, child), and (``OUTSIDE``, first stage), along which a plan takes longest."""
+        ends: list[float] = []
+        before: list[int] = []
+        for stage, choice, figures, primary in zip(
+            self._problem.stages, choices, self._figures, self.primary, strict=True
+        ):
+            last = max([parent for parent, _ in stage.parents], key=ends.__getitem__, default=OUTSIDE)
+            place = 0 if primary == OUTSIDE else int(self._kept[primary][choices[primary]])
+            before.append(last)
+            ends.append((0.0 if last == OUTSIDE else ends[last]) + float(figures.time[choice, place]))
+        path, at = set(), ends.index(max(ends))
+        while at != OUTSIDE:
+            path.add((before[at], at))
+            at = before[at]
+        return path
 
     def root(self, table: Table) -> float:
         """Least figure of the whole pipeline."""
@@ -180,13 +211,14 @@ class Bounds:
             found.append(end_at + np.array(self.time.below[stage.index])[:, None])
         return starts, found
 
-    def _table(self, here: list[Floats], sums: bool, price: float = 0.0) -> Table:
+    def _table(self, here: list[Floats], sums: bool, price: float = 0.0, flow: Flow | None = None) -> Table:
         below, least = self._upwards(here, sums)
         return Table(
             [each.tolist() for each in here],
             [each.tolist() for each in below],
             [each.tolist() for each in least],
             price,
+            flow or {},
         )
 
     def _upwards(self, here: list[Floats], sums: bool) -> tuple[list[Floats], list[Floats]]:
@@ -218,13 +250,19 @@ def _primary(stage: Stage) -> int:
     return max(stage.parents, key=lambda parent: (parent[1], -parent[0]), default=(OUTSIDE, 0))[0]
 
 
-def _flow(problem: Problem) -> tuple[list[float], dict[tuple[int, int], float]]:
+def _even_flow(problem: Problem) -> Flow:
     """One unit from the first stages to the last, split evenly wherever the way forks."""
     first = [stage.index for stage in problem.stages if not stage.parents]
-    flow = [1.0 / len(first) if stage.index in first else 0.0 for stage in problem.stages]
-    share: dict[tuple[int, int], float] = {}
+    flow = {(OUTSIDE, index): 1.0 / len(first) for index in first}
     for index, children in enumerate(problem.children):
-        for child in children:
-            share[index, child] = flow[index] / len(children)
-            flow[child] += share[index, child]
-    return flow, share
+        through = sum(share for (_, end), share in flow.items() if end == index)
+        flow |= {(index, child): through / len(children) for child in children}
+    return flow
+
+
+def _through(problem: Problem, flow: Flow) -> list[float]:
+    """How much of the flow goes through each stage."""
+    through = [0.0] * len(problem.stages)
+    for (_, end), share in flow.items():
+        through[end] += share
+    return through

@@ -16,12 +16,10 @@ class Limits:
 
     Attributes:
         money_micro: The smaller of the pipeline's budget and what the tenant has left.
-        money_limited: Whether it could matter at all.
     """
 
     deadline_at: float | None
     money_micro: float
-    money_limited: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,15 +68,27 @@ class _Label:
 
 
 @dataclass(frozen=True, slots=True)
+class _Flow:
+    """What the flow of a table that prices time does while one stage is taken up.
+
+    Attributes:
+        crossing: (stage, share) of the flow from placed stages to others than this one.
+        fresh: Flow of first stages that are still to come.
+        onward: Flow from this stage to its children.
+    """
+
+    crossing: tuple[tuple[int, float], ...]
+    fresh: float
+    onward: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Depth:
     """What there is to know about taking up one stage.
 
     Attributes:
         waiting: (stage, primary input) of the other stages that could be next, and of those behind, by their bounds.
         late: (stage, input) of inputs that are there and whose stage is not: no start before them.
-        crossing: (stage, share) of the flow from placed stages to others than this one.
-        fresh: Flow of first stages that are still to come.
-        onward: Flow from this stage to its children.
         open: Stages placed before it whose results are still to be read.
         groups: The same in groups that are waited for by the same stages: only when the last of a group ends counts.
         windowed: How many later stages may be at a price with windows.
@@ -86,9 +98,6 @@ class _Depth:
 
     waiting: tuple[tuple[int, int], ...]
     late: tuple[tuple[int, int], ...]
-    crossing: tuple[tuple[int, float], ...]
-    fresh: float
-    onward: float
     open: tuple[int, ...]
     groups: tuple[tuple[int, ...], ...]
     windowed: int
@@ -128,6 +137,7 @@ class Search:
         self._problem, self._bounds, self._objective, self._limits = problem, bounds, objective, limits
         self._priced: Table | None = None
         self._priced_need: Table | None = None
+        self._flows: list[tuple[Table, list[_Flow]]] = []
         self._money = limits.money_micro
         self._deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
         self._devices: dict[int, Devices] = {}
@@ -146,24 +156,30 @@ class Search:
             found = self._first_complete(_CHEAP_TRIES, None)
             if found is not None:
                 return found
-        if self._limits.deadline_at is not None:
-            self._priced = self._bounds.priced(False, self._limits.deadline_at)
-            if self._limits.money_limited:
-                self._priced_need = self._bounds.priced(True, self._limits.deadline_at)
+        self._price()
         known = self._known()
         left = narrowed(self._bounds, self._objective, self._limits, known)
         if left is None:
             return Found(None, True, _CHEAP_TRIES)
         choices, self._bounds = left
-        if self._limits.deadline_at is not None:
-            self._priced = self._bounds.priced(False, self._limits.deadline_at)
-            if self._limits.money_limited:
-                self._priced_need = self._bounds.priced(True, self._limits.deadline_at)
+        self._price()
         self._among(choices, scarce_among(self._problem, choices))
         found = self._first_complete(MOST_LABELS, None if known is None else self._objective.of(known))
         if found is None:
             return Found(known, False, MOST_LABELS)
         return found if found.schedule is not None else Found(known, True, found.labels)
+
+    def _price(self) -> None:
+        """Make the tables that price time, if there is a deadline."""
+        if self._limits.deadline_at is None:
+            return
+        self._priced = self._bounds.priced(False, self._limits.deadline_at)
+        self._priced_need = self._bounds.priced(True, self._limits.deadline_at)
+        self._flows = [
+            (table, [_flow(self._problem, table, index) for index in range(len(self._problem.stages))])
+            for table in (self._priced, self._priced_need)
+            if table is not None
+        ]
 
     def _known(self) -> Schedule | None:
         """The best of some plans that are quickly found, if any is within the limits."""
@@ -301,9 +317,8 @@ class Search:
         children: list[tuple[Key, _Label]] = []
         scarce = self._scarce[index]
         priced = [
-            (table, *self._priced_rest(table, money, label, facts))
-            for table, money in ((self._priced, label.cost_micro), (self._priced_need, label.needed_micro))
-            if table is not None
+            (table, flows[index].onward, *self._priced_rest(table, flows[index], facts, label))
+            for table, flows in self._flows
         ]
         below_cost, below_need, below_time = (table.below[index] for table in (bounds.cost, bounds.need, bounds.time))
         least_time = bounds.time.here[index]
@@ -337,9 +352,9 @@ class Search:
                 if least_need > self._money:
                     continue
                 least_cost = whole(rest_cost + cost + below_cost[choice])
-                for table, rest_priced, owed_s in priced:
+                for table, onward, rest_priced, owed_s in priced:
                     money = cost if table is self._priced else need
-                    left_s = owed_s + facts.onward * (self._deadline_at - finish_at)
+                    left_s = owed_s + onward * (self._deadline_at - finish_at)
                     bound = whole(rest_priced + money + table.below[index][choice] - table.price * left_s)
                     if table is self._priced:
                         least_cost = max(least_cost, bound)
@@ -409,13 +424,14 @@ class Search:
         ends += [label.finishes[source] + min(time.least[each]) for each, source in facts.late]
         return max(label.end_at, max(ends, default=0.0) - TRACE_S)
 
-    def _priced_rest(self, table: Table, money: int, label: _Label, facts: _Depth) -> tuple[float, float]:
+    def _priced_rest(self, table: Table, flow: _Flow, facts: _Depth, label: _Label) -> tuple[float, float]:
         """Least priced figure of what waits besides this stage, and the seconds until the deadline to set against it."""
-        rest = money + sum(
-            table.least[each][0 if source == OUTSIDE else label.places[source]] for each, source in facts.waiting
+        rest = label.cost_micro if table is self._priced else label.needed_micro
+        rest += sum(
+            [table.least[each][0 if source == OUTSIDE else label.places[source]] for each, source in facts.waiting]
         )
-        owed_s = facts.fresh * (self._deadline_at - self._problem.now_at)
-        owed_s += sum(share * (self._deadline_at - label.finishes[source]) for source, share in facts.crossing)
+        owed_s = flow.fresh * (self._deadline_at - self._problem.now_at)
+        owed_s += sum([share * (self._deadline_at - label.finishes[source]) for source, share in flow.crossing])
         return rest, owed_s
 
 
@@ -441,7 +457,6 @@ def _depth(
         if bounds.primary[each.index] == OUTSIDE or bounds.primary[each.index] < index
     )
     late = tuple((each.index, source) for each in later for source, _ in each.parents if source < index)
-    share = bounds.share
     slopes = [
         max([_slope(each, price) for choice in left if (price := each.options[choice].price).windows], default=0.0)
         for each, left in zip(problem.stages[index:], choices[index:], strict=True)
@@ -453,14 +468,20 @@ def _depth(
     return _Depth(
         waiting=waiting,
         late=late,
-        crossing=tuple((source, share[source, each]) for each, source in late),
-        fresh=sum(bounds.flow[each.index] for each in later if not each.parents),
-        onward=sum(share[index, child] for child in problem.children[index]),
         groups=_groups(problem, index),
         open=tuple(sorted({source for each in problem.stages[index:] for source, _ in each.parents if source < index})),
         windowed=sum(slope > 0.0 for slope in slopes),
         slope_micro=sum(slopes),
         wanted=wanted,
+    )
+
+
+def _flow(problem: Problem, table: Table, index: int) -> _Flow:
+    flow = table.flow
+    return _Flow(
+        crossing=tuple((source, share) for (source, each), share in flow.items() if OUTSIDE < source < index < each),
+        fresh=sum(share for (source, each), share in flow.items() if source == OUTSIDE and each > index),
+        onward=sum(flow[index, child] for child in problem.children[index]),
     )
 
 
