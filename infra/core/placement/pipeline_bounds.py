@@ -1,8 +1,13 @@
 """What the rest of a pipeline costs and takes at least, once some of its stages have their place.
 
-Each stage with inputs is charged for the way from one of them, its *primary* input; the others are let in for nothing. Then
-every stage depends on one place only, and the least cost of all that hangs below a place is a sum over a forest, found
-from its leaves up. The bound is exact for chains and trees without windows, deadlines and budgets.
+Each stage with inputs is charged for the way from one of them, its *primary* input. Then every stage depends on one place
+only, and the least cost of all that hangs below a place is a sum over a forest, found from its leaves up. The bound is exact for
+chains and trees without windows, deadlines and budgets.
+
+The egress of the other inputs depends on two places. Each site has a *toll* for such an input, between nothing and what its
+egress would be there: the stage that makes it pays the toll of the place where it lies, and the stage that reads it gets back the
+toll of its own site. Both together are never more than what is paid: nothing at the same site, and at another one at
+most the egress of the first. Tolls are chosen by looking at each site where the reader could be: no toll there, all elsewhere.
 
 A deadline makes cheap and slow offers useless, which the sum does not see. So a second table prices time as well
 (Lagrangian relaxation): send one unit of flow through the pipeline from its first stages to its last. The
@@ -14,7 +19,7 @@ take longest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -58,6 +63,7 @@ class Bounds:
 
     Attributes:
         primary: Index of each stage's primary input, or ``OUTSIDE``.
+        tolls: Of inputs that are not primary, as (stage that makes it, stage that reads it): micro-dollars by site.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -67,6 +73,9 @@ class Bounds:
             np.array([problem.place_of(stage.index, option.site) for option in stage.options], dtype=np.intp)
             for stage in problem.stages
         ]
+        self._sites = [np.array([option.site for option in stage.options], dtype=np.intp) for stage in problem.stages]
+        self._links = links
+        self.tolls: dict[tuple[int, int], Floats] = {}
         self._work_out(
             [
                 figures_of(problem, stage, primary, links)
@@ -77,9 +86,9 @@ class Bounds:
     def _work_out(self, figures: list[Figures]) -> None:
         self._figures = figures
         self._priced: dict[tuple[bool, float], Table | None] = {}
-        self.cost = self._table([each.cost for each in self._figures], sums=True)
-        self.need = self._table([each.need for each in self._figures], sums=True)
-        self.time = self._table([each.time for each in self._figures], sums=False)
+        self.cost = self._table(self._tolled([each.cost for each in figures], self.tolls), sums=True)
+        self.need = self._table(self._tolled([each.need for each in figures], self.tolls), sums=True)
+        self.time = self._table([each.time for each in figures], sums=False)
 
     def among(self, left: Sequence[Flags], ready_at: Sequence[float], deadline_at: float) -> Bounds:
         """Bounds for plans with these options only, where no stage starts before its inputs can be there or too late.
@@ -97,6 +106,40 @@ class Bounds:
             figures.append(own.among(stage, each, at, latest_at))
         found = copy(self)
         found._work_out(figures)
+        return found
+
+    def with_tolls(self) -> Bounds:
+        """The same with the tolls that make the least cost of the whole pipeline highest; the same object if none do."""
+        found, highest, money = self.tolls, self.root(self.cost), [each.cost for each in self._figures]
+        for stage in self._problem.stages:
+            others = [(parent, size) for parent, size in stage.parents if size and parent != self.primary[stage.index]]
+            open_options = np.isfinite(self._figures[stage.index].cost).any(axis=1)
+            sites = sorted({option.site for option, left in zip(stage.options, open_options, strict=True) if left})
+            if not others:
+                continue
+            all_but_one = self._links.micro.max(axis=0) * (
+                np.arange(len(self._problem.sites)) != np.array(sites)[:, None]
+            )
+            tried = {**found, **{(parent, stage.index): size * all_but_one for parent, size in others}}
+            _, least = self._upwards(self._tolled(money, tried), True, tried)
+            firsts = [row[..., 0] for row, primary in zip(least, self.primary, strict=True) if primary == OUTSIDE]
+            roots = np.zeros(len(sites)) + sum(firsts)
+            if roots.max() > highest:
+                best = int(roots.argmax())
+                highest = float(roots[best])
+                found = {**found, **{(parent, stage.index): size * all_but_one[best] for parent, size in others}}
+        if found is self.tolls:
+            return self
+        tolled = copy(self)
+        tolled.tolls = found
+        tolled._work_out(self._figures)
+        return tolled
+
+    def _tolled(self, money: Sequence[Floats], tolls: Mapping[tuple[int, int], Floats]) -> list[Floats]:
+        """Figures by stage, ``[..., choices, places]``, less the tolls that the stage gets back, ``[..., sites]``."""
+        found = list(money)
+        for (_, reader), toll in tolls.items():
+            found[reader] = found[reader] - toll[..., self._sites[reader]][..., None]
         return found
 
     def best_options(self, table: Table) -> tuple[int, ...]:
@@ -122,7 +165,7 @@ class Bounds:
 
     def _best_priced(self, of_need: bool, deadline_at: float) -> Table | None:
         """Prices by the even flow; then, as long as that helps, more flow along the plan's longest path."""
-        money = [each.need if of_need else each.cost for each in self._figures]
+        money = self._tolled([each.need if of_need else each.cost for each in self._figures], self.tolls)
         seconds = [np.where(np.isfinite(each.time), each.time, 0.0) for each in self._figures]
         left_s = deadline_at - self._problem.now_at
         plain = self.root(self.need if of_need else self.cost)
@@ -136,7 +179,7 @@ class Bounds:
                 priced = [
                     each + prices[:, None, None] * (through[index] * seconds[index]) for index, each in enumerate(money)
                 ]
-                _, least = self._upwards(priced, sums=True)
+                _, least = self._upwards(priced, True, self.tolls)
                 firsts = [row[:, 0] for row, primary in zip(least, self.primary, strict=True) if primary == OUTSIDE]
                 totals = np.sum(firsts, axis=0) - prices * left_s
                 place = int(totals.argmax())
@@ -212,7 +255,7 @@ class Bounds:
         return starts, found
 
     def _table(self, here: list[Floats], sums: bool, price: float = 0.0, flow: Flow | None = None) -> Table:
-        below, least = self._upwards(here, sums)
+        below, least = self._upwards(here, sums, self.tolls)
         return Table(
             [each.tolist() for each in here],
             [each.tolist() for each in below],
@@ -221,7 +264,9 @@ class Bounds:
             flow or {},
         )
 
-    def _upwards(self, here: list[Floats], sums: bool) -> tuple[list[Floats], list[Floats]]:
+    def _upwards(
+        self, here: list[Floats], sums: bool, tolls: Mapping[tuple[int, int], Floats]
+    ) -> tuple[list[Floats], list[Floats]]:
         """Totals from the last stages up: of sums (money), or of longest paths (time).
 
         Args:
@@ -240,6 +285,8 @@ class Bounds:
                     totals = totals + values if sums else np.maximum(totals, values)
                 elif not sums:
                     totals = np.maximum(totals, least[child].min(axis=-1, keepdims=True))
+                elif (index, child) in tolls:
+                    totals = totals + tolls[index, child][..., self._kept[index]]
             below[index] = totals
             least[index] = (here[index] + totals[..., None]).min(axis=-2)
         return below, least

@@ -91,6 +91,8 @@ class _Depth:
         late: (stage, input) of inputs that are there and whose stage is not: no start before them.
         open: Stages placed before it whose results are still to be read.
         groups: The same in groups that are waited for by the same stages: only when the last of a group ends counts.
+        tolls: (stage, toll by place) of inputs that are there and that a later stage than this one reads.
+        own_tolls: The same of inputs that this one reads.
         windowed: How many later stages may be at a price with windows.
         slope_micro: How much more all of them together may cost for each second by which they start earlier.
         wanted: Later stages that may want devices of an offer, by its row.
@@ -100,6 +102,8 @@ class _Depth:
     late: tuple[tuple[int, int], ...]
     open: tuple[int, ...]
     groups: tuple[tuple[int, ...], ...]
+    tolls: tuple[tuple[int, list[float]], ...]
+    own_tolls: tuple[tuple[int, list[float]], ...]
     windowed: int
     slope_micro: float
     wanted: dict[int, list[int]]
@@ -156,6 +160,7 @@ class Search:
             found = self._first_complete(_CHEAP_TRIES, None)
             if found is not None:
                 return found
+        self._bounds = self._bounds.with_tolls()
         self._price()
         known = self._known()
         left = narrowed(self._bounds, self._objective, self._limits, known)
@@ -309,10 +314,12 @@ class Search:
             sum(table.least[each][0 if source == OUTSIDE else label.places[source]] for each, source in facts.waiting)
             for table in (bounds.cost, bounds.need)
         ]
-        rest_cost, rest_need = rest[0] + label.cost_micro, rest[1] + label.needed_micro
+        tolls = sum([toll[label.places[source]] for source, toll in facts.tolls])
+        rest_cost, rest_need = rest[0] + label.cost_micro + tolls, rest[1] + label.needed_micro + tolls
+        own_tolls = sum([toll[label.places[source]] for source, toll in facts.own_tolls])
         end_at = self._end_of_others(label, facts)
         limit, ahead.first, position = ahead.first, math.inf, max(0, ahead.position)
-        if end_at > self._deadline_at or rest_need + bounds.need.least[index][at] - 1 > self._money:
+        if end_at > self._deadline_at or rest_need + own_tolls + bounds.need.least[index][at] - 1 > self._money:
             return []
         children: list[tuple[Key, _Label]] = []
         scarce = self._scarce[index]
@@ -328,7 +335,7 @@ class Search:
         ordered = self._ordered(index, at)
         while position < len(ordered):
             least, choice = ordered[position]
-            at_least = max(end_at, ready_at + least - TRACE_S) if by_finish else whole(rest_first + least)
+            at_least = max(end_at, ready_at + least - TRACE_S) if by_finish else whole(rest_first + own_tolls + least)
             if at_least > limit:
                 ahead.first, ahead.position = at_least, position
                 break
@@ -430,6 +437,7 @@ class Search:
         rest += sum(
             [table.least[each][0 if source == OUTSIDE else label.places[source]] for each, source in facts.waiting]
         )
+        rest += sum([toll[label.places[source]] for source, toll in facts.tolls])
         owed_s = flow.fresh * (self._deadline_at - self._problem.now_at)
         owed_s += sum([share * (self._deadline_at - label.finishes[source]) for source, share in flow.crossing])
         return rest, owed_s
@@ -470,6 +478,10 @@ def _depth(
         late=late,
         groups=_groups(problem, index),
         open=tuple(sorted({source for each in problem.stages[index:] for source, _ in each.parents if source < index})),
+        tolls=tuple(
+            (source, toll.tolist()) for (source, reader), toll in bounds.tolls.items() if source < index < reader
+        ),
+        own_tolls=tuple((source, toll.tolist()) for (source, reader), toll in bounds.tolls.items() if reader == index),
         windowed=sum(slope > 0.0 for slope in slopes),
         slope_micro=sum(slopes),
         wanted=wanted,
