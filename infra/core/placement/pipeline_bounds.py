@@ -75,6 +75,7 @@ class Bounds:
         ]
         self._sites = [np.array([option.site for option in stage.options], dtype=np.intp) for stage in problem.stages]
         self._links = links
+        self._moving: dict[tuple[int, int], list[list[float]]] = {}
         self.tolls: dict[tuple[int, int], Floats] = {}
         self._work_out(
             [
@@ -107,6 +108,13 @@ class Bounds:
         found = copy(self)
         found._work_out(figures)
         return found
+
+    def moving(self, stage: Stage, size: int) -> list[list[float]]:
+        """Least seconds for moving so many bytes to each option of a stage, by [place][choice]."""
+        key = (stage.index, size)
+        if key not in self._moving:
+            self._moving[key] = (size * self._links.seconds[self._sites[stage.index]]).T.tolist()
+        return self._moving[key]
 
     def with_tolls(self) -> Bounds:
         """The same with the tolls that make the least cost of the whole pipeline highest; the same object if none do."""

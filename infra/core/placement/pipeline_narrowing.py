@@ -1,4 +1,4 @@
-"""Options of stages that cannot be in the best plan, found from bounds and from a plan that is known to be possible."""
+"""Options of stages that cannot be in the best plan, found from bounds."""
 
 from __future__ import annotations
 
@@ -8,40 +8,33 @@ from collections.abc import Sequence
 import numpy as np
 
 from infra.core.placement.pipeline_bounds import Bounds
-from infra.core.placement.pipeline_objective import TRACE_S, Objective
-from infra.core.placement.pipeline_schedule import Limits, Schedule
+from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective
+from infra.core.placement.pipeline_schedule import Limits
 
 _ROUNDS = 3
 """What is left out makes the bounds better, so that more can be left out."""
 
 
 def narrowed(
-    bounds: Bounds, objective: Objective, limits: Limits, known: Schedule | None
+    every: Bounds, objective: Objective, limits: Limits, ceiling: Key
 ) -> tuple[Sequence[Sequence[int]], Bounds] | None:
-    """The options of each stage that may be in the best plan, and bounds among them; ``None`` when a stage has none.
+    """The options of each stage that plans below a ceiling may have, and bounds among them; ``None`` when a stage has none.
 
     An option may be left for some places of the stage's primary input only: the bounds are infinite for the others.
-
-    Args:
-        known: A plan within the limits, if there is one. What is worse is left out.
     """
-    key = None if known is None else objective.of(known)
     deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
-    before = None
+    bounds, before = every, None
     for _ in range(_ROUNDS):
         (ready_at, ends), need = bounds.ends(), bounds.totals(bounds.need)
-        cost = bounds.totals(bounds.cost) if objective is Objective.COST else need
-        left = [
-            (end <= deadline_at + TRACE_S) & (whole(each) <= limits.money_micro)
-            for end, each in zip(ends, need, strict=True)
-        ]
-        if key is not None and key.timed:
-            left = [each & (end <= key.first + TRACE_S) for each, end in zip(left, ends, strict=True)]
-        elif key is not None:
-            for index, (each, end, money) in enumerate(zip(left, ends, cost, strict=True)):
-                money = whole(money)
-                tie = (money == key.first) & (end <= key.second + TRACE_S)
-                left[index] = each & ((money < key.first) | tie)
+        latest_at, most = deadline_at + TRACE_S, ceiling.first
+        if ceiling.timed:
+            latest_at, money = min(latest_at, ceiling.first + TRACE_S), None
+        else:
+            money = need if objective is Objective.NEED else bounds.totals(bounds.cost)
+        left = [(end <= latest_at) & (whole(each) <= limits.money_micro) for end, each in zip(ends, need, strict=True)]
+        if money is not None:
+            for index, (each, end) in enumerate(zip(map(whole, money), ends, strict=True)):
+                left[index] &= (each < most) | ((each == most) & (end <= ceiling.second + TRACE_S))
         if not all(each.any() for each in left):
             return None
         count = sum(int(each.sum()) for each in left)

@@ -21,6 +21,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from infra.core.placement.pipeline_bounds import Bounds, Table
 from infra.core.placement.pipeline_devices import Devices
 from infra.core.placement.pipeline_narrowing import narrowed
@@ -34,8 +36,17 @@ from infra.core.units import SECONDS_PER_HOUR
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""
 
-_CHEAP_TRIES = 60
+_CHEAP_TRIES = 40
 """Labels that are taken up before anything is left out: most pipelines need no more."""
+
+
+_STEPS = (0.0, 0.05, 0.25, math.inf)
+"""By how much more than the least the plans may come to that are looked for, one after the other."""
+
+_ROUNDING_MICRO = 20
+"""Bounds are a few micro-dollars below what they bound, where amounts are rounded up or prices have windows."""
+
+_HIGHEST = Key(math.inf, math.inf, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,8 @@ class _Depth:
 
     Attributes:
         waiting: (stage, primary input) of the other stages that could be next, and of those behind, by their bounds.
-        late: (stage, input) of inputs that are there and whose stage is not: no start before them.
+        joins: Of stages that are to come and have an input that is there and is not their primary one: the stage, its primary
+            input if that is there too, and each other one that is, with what moving it takes by place and option.
         open: Stages placed before it whose results are still to be read.
         groups: The same in groups that are waited for by the same stages: only when the last of a group ends counts.
         tolls: (stage, toll by place) of inputs that are there and that a later stage than this one reads.
@@ -99,7 +111,7 @@ class _Depth:
     """
 
     waiting: tuple[tuple[int, int], ...]
-    late: tuple[tuple[int, int], ...]
+    joins: tuple[tuple[int, int, tuple[tuple[int, list[list[float]]], ...]], ...]
     open: tuple[int, ...]
     groups: tuple[tuple[int, ...], ...]
     tolls: tuple[tuple[int, list[float]], ...]
@@ -145,34 +157,73 @@ class Search:
         self._money = limits.money_micro
         self._deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
         self._devices: dict[int, Devices] = {}
-        self._shared: dict[tuple[int, ...], Schedule | None] = {}
+        self._shared: dict[tuple[int, ...], Schedule] = {}
         self._among([range(len(stage.options)) for stage in problem.stages], [stage.scarce for stage in problem.stages])
 
     def _among(self, choices: Sequence[Sequence[int]], scarce: Sequence[frozenset[int]]) -> None:
         """Search among these options of each stage only."""
         self._choices, self._scarce = choices, scarce
         self._orders: dict[tuple[int, int], list[tuple[float, int]]] = {}
+        time = self._bounds.time
+        reached = [np.array(here) + np.array(below)[:, None] for here, below in zip(time.here, time.below, strict=True)]
+        self._times = [each.T.tolist() for each in reached]
+        self._least_times = [each.min(axis=1).tolist() for each in reached]
         self._depths = [_depth(self._problem, self._bounds, stage, choices, scarce) for stage in self._problem.stages]
 
     def run(self) -> Found:
-        """Search; when that takes long, leave out what cannot be the best and search again."""
+        """Search; when that takes long, search among what can still be the best plan.
+
+        Most plans come to no more than the bounds say. So plans that come to just that are looked for first, then those that
+        come to a little more, and so on: the lower the ceiling, the more options are left out, and the better the bounds
+        of what is left.
+        """
         if self._objective is not Objective.FINISH:
             found = self._first_complete(_CHEAP_TRIES, None)
             if found is not None:
                 return found
-        self._bounds = self._bounds.with_tolls()
+        self._bounds = every = self._bounds.with_tolls()
         self._price()
+        least = self._least()
+        if math.isinf(least):
+            return Found(None, True, 0)
         known = self._known()
-        left = narrowed(self._bounds, self._objective, self._limits, known)
-        if left is None:
-            return Found(None, True, _CHEAP_TRIES)
-        choices, self._bounds = left
-        self._price()
-        self._among(choices, scarce_among(self._problem, choices))
-        found = self._first_complete(MOST_LABELS, None if known is None else self._objective.of(known))
-        if found is None:
-            return Found(known, False, MOST_LABELS)
-        return found if found.schedule is not None else Found(known, True, found.labels)
+        for step in range(len(_STEPS)):
+            ceiling = Key(self._raised(least, step), math.inf, self._objective is Objective.FINISH)
+            # Without a plan there may be none at all: then the second look is the last one.
+            last = (known is None and step > 0) or (known is not None and self._objective.of(known) <= ceiling)
+            if last:
+                ceiling = _HIGHEST if known is None else self._objective.of(known)
+            left = narrowed(every, self._objective, self._limits, ceiling)
+            if left is not None:
+                choices, self._bounds = left
+                self._price()
+                self._among(choices, scarce_among(self._problem, choices))
+                found = self._first_complete(MOST_LABELS, ceiling)
+                if found is None:
+                    return Found(known, False, MOST_LABELS)
+                if found.schedule is not None:
+                    return found
+            if last:
+                break
+        return Found(known, True, 0)
+
+    def _least(self) -> float:
+        """The least that any plan comes to, as far as the bounds say."""
+        bounds = self._bounds
+        table = _tables(bounds, self._objective)[0]
+        if self._objective is Objective.FINISH:
+            return self._problem.now_at + bounds.root(table)
+        least = bounds.root(table)
+        priced = self._priced_need if self._objective is Objective.NEED else self._priced
+        if priced is not None:
+            least = max(least, bounds.root(priced) - priced.price * (self._deadline_at - self._problem.now_at))
+        return whole(least)
+
+    def _raised(self, least: float, step: int) -> float:
+        """The ceiling of a step."""
+        if self._objective is Objective.FINISH:
+            return least + _STEPS[step] * max(1.0, least - self._problem.now_at)
+        return whole(least * (1.0 + _STEPS[step])) + _ROUNDING_MICRO if step + 1 < len(_STEPS) else math.inf
 
     def _price(self) -> None:
         """Make the tables that price time, if there is a deadline."""
@@ -228,10 +279,9 @@ class Search:
                             heap, (key.first, key.second, -depth, label.choices, label.starts, _CROWDED, label)
                         )
                         continue
-                if label.choices not in self._shared:
-                    self._shared[label.choices] = sharing.best(ceiling)
-                best = self._shared[label.choices]
+                best = self._shared.get(label.choices) or sharing.best(ceiling)
                 if best is not None:
+                    self._shared[label.choices] = best
                     key = self._objective.of(best)
                     ceiling = key if ceiling is None else min(key, ceiling)
                     label.resolved = best
@@ -242,8 +292,14 @@ class Search:
                 return None
             if depth and position == _FRESH and self._dominated(label, depth, seen):
                 continue
+            end_at = self._end_of_others(label, self._depths[depth])
+            if position == _FRESH and end_at > (first if self._objective is Objective.FINISH else second):
+                key = (end_at, second) if self._objective is Objective.FINISH else (first, end_at)
+                if ceiling is None or not Key(*key, ceiling.timed).is_worse(ceiling):
+                    heapq.heappush(heap, (*key, -depth, label.choices, label.starts, 0, label))
+                continue
             ahead = _Ahead(first, position)
-            for key, child in self._children(stages[depth], label, ahead):
+            for key, child in self._children(stages[depth], label, ahead, end_at):
                 if ceiling is None or not key.is_worse(ceiling):
                     heapq.heappush(
                         heap, (key.first, key.second, -depth - 1, child.choices, child.starts, _FRESH, child)
@@ -303,7 +359,7 @@ class Search:
                 tied.append(index)
         return tied
 
-    def _children(self, stage: Stage, label: _Label, ahead: _Ahead) -> list[tuple[Key, _Label]]:
+    def _children(self, stage: Stage, label: _Label, ahead: _Ahead, end_at: float) -> list[tuple[Key, _Label]]:
         """The label with this stage at each offer and start that may still lead to the best schedule."""
         problem, bounds, facts, index = self._problem, self._bounds, self._depths[stage.index], stage.index
         places = tuple(label.places[parent] for parent, _ in stage.parents)
@@ -317,7 +373,6 @@ class Search:
         tolls = sum([toll[label.places[source]] for source, toll in facts.tolls])
         rest_cost, rest_need = rest[0] + label.cost_micro + tolls, rest[1] + label.needed_micro + tolls
         own_tolls = sum([toll[label.places[source]] for source, toll in facts.own_tolls])
-        end_at = self._end_of_others(label, facts)
         limit, ahead.first, position = ahead.first, math.inf, max(0, ahead.position)
         if end_at > self._deadline_at or rest_need + own_tolls + bounds.need.least[index][at] - 1 > self._money:
             return []
@@ -428,7 +483,15 @@ class Search:
                 ends.append(self._problem.now_at + time.least[each][0])
             else:
                 ends.append(label.finishes[source] + time.least[each][label.places[source]])
-        ends += [label.finishes[source] + min(time.least[each]) for each, source in facts.late]
+        for stage, primary, others in facts.joins:
+            ready_at = max([label.finishes[source] for source, _ in others])
+            columns = [seconds[label.places[source]] for source, seconds in others]
+            if primary == OUTSIDE:
+                columns.append(self._least_times[stage])
+            else:
+                ready_at = max(ready_at, label.finishes[primary])
+                columns.append(self._times[stage][label.places[primary]])
+            ends.append(ready_at + min(map(sum, zip(*columns, strict=True))))
         return max(label.end_at, max(ends, default=0.0) - TRACE_S)
 
     def _priced_rest(self, table: Table, flow: _Flow, facts: _Depth, label: _Label) -> tuple[float, float]:
@@ -464,7 +527,6 @@ def _depth(
         for each in later
         if bounds.primary[each.index] == OUTSIDE or bounds.primary[each.index] < index
     )
-    late = tuple((each.index, source) for each in later for source, _ in each.parents if source < index)
     slopes = [
         max([_slope(each, price) for choice in left if (price := each.options[choice].price).windows], default=0.0)
         for each, left in zip(problem.stages[index:], choices[index:], strict=True)
@@ -475,7 +537,11 @@ def _depth(
             wanted.setdefault(each.options[choice].row, []).append(each.index)
     return _Depth(
         waiting=waiting,
-        late=late,
+        joins=tuple(
+            _join(problem, bounds, each, index)
+            for each in problem.stages[index:]
+            if any(source < index and source != bounds.primary[each.index] for source, _ in each.parents)
+        ),
         groups=_groups(problem, index),
         open=tuple(sorted({source for each in problem.stages[index:] for source, _ in each.parents if source < index})),
         tolls=tuple(
@@ -495,6 +561,16 @@ def _flow(problem: Problem, table: Table, index: int) -> _Flow:
         fresh=sum(share for (source, each), share in flow.items() if source == OUTSIDE and each > index),
         onward=sum(flow[index, child] for child in problem.children[index]),
     )
+
+
+def _join(
+    problem: Problem, bounds: Bounds, stage: Stage, index: int
+) -> tuple[int, int, tuple[tuple[int, list[list[float]]], ...]]:
+    primary = bounds.primary[stage.index]
+    others = tuple(
+        (source, bounds.moving(stage, size)) for source, size in stage.parents if source < index and source != primary
+    )
+    return stage.index, primary if primary < index else OUTSIDE, others
 
 
 def _slope(stage: Stage, price: Price) -> float:
