@@ -75,7 +75,6 @@ class Bounds:
         ]
         self._sites = [np.array([option.site for option in stage.options], dtype=np.intp) for stage in problem.stages]
         self._links = links
-        self._moving: dict[tuple[int, int], list[list[float]]] = {}
         self.tolls: dict[tuple[int, int], Floats] = {}
         self._work_out(
             [
@@ -109,12 +108,25 @@ class Bounds:
         found._work_out(figures)
         return found
 
-    def moving(self, stage: Stage, size: int) -> list[list[float]]:
-        """Least seconds for moving so many bytes to each option of a stage, by [place][choice]."""
-        key = (stage.index, size)
-        if key not in self._moving:
-            self._moving[key] = (size * self._links.seconds[self._sites[stage.index]]).T.tolist()
-        return self._moving[key]
+    def seconds_left(self, stage: int, choices: Sequence[int], by_place: bool) -> list[list[float]]:
+        """Least seconds from a stage's start to the end of the pipeline, by [place of its primary input][choice].
+
+        Args:
+            by_place: Else there is one row, for any place.
+        """
+        left = (np.array(self.time.here[stage]) + np.array(self.time.below[stage])[:, None])[choices]
+        return (left if by_place else left.min(axis=1, keepdims=True)).T.tolist()
+
+    def moving(
+        self, source: int, reader: int, size: int, choices: Sequence[int]
+    ) -> tuple[list[list[float]], list[list[float]]]:
+        """Seconds, and micro-dollars beyond the tolls, for moving an input to a stage's options, by [place][choice]."""
+        sites = self._sites[reader][choices]
+        egress = size * self._links.micro[sites].T
+        toll = self.tolls.get((source, reader))
+        if toll is not None:
+            egress = egress - toll[:, None] + toll[sites]
+        return (size * self._links.seconds[sites].T).tolist(), egress.tolist()
 
     def with_tolls(self) -> Bounds:
         """The same with the tolls that make the least cost of the whole pipeline highest; the same object if none do."""

@@ -20,8 +20,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from operator import add
 
 from infra.core.placement.pipeline_bounds import Bounds, Table
 from infra.core.placement.pipeline_devices import Devices
@@ -94,13 +93,27 @@ class _Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class _Join:
+    """A stage that is to come and has an input that is there and is not its primary one. Options are those that are left.
+
+    Attributes:
+        primary: Its primary input if that is there too.
+        seconds: Least seconds from its start to the end of the pipeline, by [place of its primary input][option].
+        others: Its other inputs that are there: the stage, what moving takes and costs beyond the bounds, by [place][option].
+    """
+
+    primary: int
+    seconds: list[list[float]]
+    others: tuple[tuple[int, list[list[float]], list[list[float]]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Depth:
     """What there is to know about taking up one stage.
 
     Attributes:
         waiting: (stage, primary input) of the other stages that could be next, and of those behind, by their bounds.
-        joins: Of stages that are to come and have an input that is there and is not their primary one: the stage, its primary
-            input if that is there too, and each other one that is, with what moving it takes by place and option.
+        joins: Of stages that are to come and have an input that is there and is not their primary one.
         open: Stages placed before it whose results are still to be read.
         groups: The same in groups that are waited for by the same stages: only when the last of a group ends counts.
         tolls: (stage, toll by place) of inputs that are there and that a later stage than this one reads.
@@ -111,7 +124,7 @@ class _Depth:
     """
 
     waiting: tuple[tuple[int, int], ...]
-    joins: tuple[tuple[int, int, tuple[tuple[int, list[list[float]]], ...]], ...]
+    joins: tuple[_Join, ...]
     open: tuple[int, ...]
     groups: tuple[tuple[int, ...], ...]
     tolls: tuple[tuple[int, list[float]], ...]
@@ -164,10 +177,6 @@ class Search:
         """Search among these options of each stage only."""
         self._choices, self._scarce = choices, scarce
         self._orders: dict[tuple[int, int], list[tuple[float, int]]] = {}
-        time = self._bounds.time
-        reached = [np.array(here) + np.array(below)[:, None] for here, below in zip(time.here, time.below, strict=True)]
-        self._times = [each.T.tolist() for each in reached]
-        self._least_times = [each.min(axis=1).tolist() for each in reached]
         self._depths = [_depth(self._problem, self._bounds, stage, choices, scarce) for stage in self._problem.stages]
 
     def run(self) -> Found:
@@ -292,9 +301,13 @@ class Search:
                 return None
             if depth and position == _FRESH and self._dominated(label, depth, seen):
                 continue
-            end_at = self._end_of_others(label, self._depths[depth])
-            if position == _FRESH and end_at > (first if self._objective is Objective.FINISH else second):
-                key = (end_at, second) if self._objective is Objective.FINISH else (first, end_at)
+            timed = self._objective is Objective.FINISH
+            left_micro = math.inf if ceiling is None or timed else ceiling.first - first
+            end_at = self._end_of_others(label, self._depths[depth], left_micro + 1.0)
+            if end_at == math.inf:
+                continue
+            if position == _FRESH and end_at > (first if timed else second):
+                key = (end_at, second) if timed else (first, end_at)
                 if ceiling is None or not Key(*key, ceiling.timed).is_worse(ceiling):
                     heapq.heappush(heap, (*key, -depth, label.choices, label.starts, 0, label))
                 continue
@@ -474,8 +487,12 @@ class Search:
             self._orders[key] = sorted(figures)
         return self._orders[key]
 
-    def _end_of_others(self, label: _Label, facts: _Depth) -> float:
-        """When the pipeline ends at the earliest because of what else is placed and of what waits for it."""
+    def _end_of_others(self, label: _Label, facts: _Depth, left_micro: float) -> float:
+        """When the pipeline ends at the earliest because of what else is placed and of what waits for it.
+
+        Args:
+            left_micro: By how much the label may still become dearer.
+        """
         time = self._bounds.time
         ends = []
         for each, source in facts.waiting:
@@ -483,15 +500,21 @@ class Search:
                 ends.append(self._problem.now_at + time.least[each][0])
             else:
                 ends.append(label.finishes[source] + time.least[each][label.places[source]])
-        for stage, primary, others in facts.joins:
-            ready_at = max([label.finishes[source] for source, _ in others])
-            columns = [seconds[label.places[source]] for source, seconds in others]
-            if primary == OUTSIDE:
-                columns.append(self._least_times[stage])
-            else:
-                ready_at = max(ready_at, label.finishes[primary])
-                columns.append(self._times[stage][label.places[primary]])
-            ends.append(ready_at + min(map(sum, zip(*columns, strict=True))))
+        for join in facts.joins:
+            seconds = join.seconds[0 if join.primary == OUTSIDE else label.places[join.primary]]
+            more_micro = [0.0] * len(seconds)
+            ready_at = 0.0 if join.primary == OUTSIDE else label.finishes[join.primary]
+            for source, moving_s, egress in join.others:
+                place = label.places[source]
+                ready_at = max(ready_at, label.finishes[source])
+                seconds = list(map(add, seconds, moving_s[place]))
+                more_micro = list(map(add, more_micro, egress[place]))
+            ends.append(
+                ready_at
+                + min(
+                    [at for at, more in zip(seconds, more_micro, strict=True) if more <= left_micro], default=math.inf
+                )
+            )
         return max(label.end_at, max(ends, default=0.0) - TRACE_S)
 
     def _priced_rest(self, table: Table, flow: _Flow, facts: _Depth, label: _Label) -> tuple[float, float]:
@@ -538,7 +561,7 @@ def _depth(
     return _Depth(
         waiting=waiting,
         joins=tuple(
-            _join(problem, bounds, each, index)
+            _join(bounds, each, index, choices[each.index])
             for each in problem.stages[index:]
             if any(source < index and source != bounds.primary[each.index] for source, _ in each.parents)
         ),
@@ -563,14 +586,17 @@ def _flow(problem: Problem, table: Table, index: int) -> _Flow:
     )
 
 
-def _join(
-    problem: Problem, bounds: Bounds, stage: Stage, index: int
-) -> tuple[int, int, tuple[tuple[int, list[list[float]]], ...]]:
+def _join(bounds: Bounds, stage: Stage, index: int, choices: Sequence[int]) -> _Join:
     primary = bounds.primary[stage.index]
-    others = tuple(
-        (source, bounds.moving(stage, size)) for source, size in stage.parents if source < index and source != primary
+    return _Join(
+        primary=primary if primary < index else OUTSIDE,
+        seconds=bounds.seconds_left(stage.index, choices, primary < index),
+        others=tuple(
+            (source, *bounds.moving(source, stage.index, size, choices))
+            for source, size in stage.parents
+            if source < index and source != primary
+        ),
     )
-    return stage.index, primary if primary < index else OUTSIDE, others
 
 
 def _slope(stage: Stage, price: Price) -> float:
