@@ -173,10 +173,17 @@ def _policy_age(world: World) -> list[Reason]:
 
 def offer_reasons(world: World, site: Site, offer: Offer, view: SiteView) -> list[Reason]:
     """Broken constraints of one offer, beyond those of its site."""
+    forbidden: list[Reason] = []
+    if not world.snapshot.policy.timed:
+        forbidden = policy_reasons(world, site, offer, view.moved, world.now_at)
+    return forbidden + fit_reasons(world, offer)
+
+
+def fit_reasons(world: World, offer: Offer) -> list[Reason]:
+    """Why an offer does not fit, wherever its site is: follows from its price, and what the request says of purchases and
+    resources."""
     request, wanted = world.request, world.request.resources
     reasons: list[Reason] = []
-    if not world.snapshot.policy.timed:
-        reasons += policy_reasons(world, site, offer, view.moved, world.now_at)
     if offer.purchase not in request.purchases:
         allowed = tuple(sorted(purchase.value for purchase in request.purchases))
         reasons.append(reason(ReasonCode.PURCHASE_NOT_ALLOWED, purchase=offer.purchase.value, allowed=allowed))

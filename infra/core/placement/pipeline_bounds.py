@@ -245,7 +245,7 @@ class Bounds:
             here, below, least = np.array(table.here[index]), np.array(table.below[index]), np.array(table.least[index])
             others = np.full(least.size, np.inf)
             if primary == OUTSIDE:
-                others[:] = root - least
+                others[:] = root - least[0]
             else:
                 kept = self._kept[primary]
                 with np.errstate(invalid="ignore"):  # infinite less infinite: of what is left out already

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from infra.core.inventory import Offer, Pool, Site, TrustZone
 from infra.core.jurisdictions import permits
-from infra.core.placement.constraints import SiteView, offer_reasons, reason, view_site
+from infra.core.placement.constraints import SiteView, fit_reasons, offer_reasons, reason, view_site
 from infra.core.placement.decision import Reason, ReasonCode
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations, rate_for
 from infra.core.placement.optimise import HORIZON_S, availability, durations_at
 from infra.core.placement.policing import policy_reasons
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World
+from infra.core.policy import OfferClass
+from infra.core.policy_facts import Moved
 from infra.core.pricing import Price
 
 
@@ -43,9 +45,9 @@ class Row:
     edges: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Option:
-    """One offer that can take a stage.
+    """One offer that can take a stage. Not frozen: one is made for each stage and offer.
 
     Attributes:
         row: Of the offer among all offers.
@@ -111,6 +113,9 @@ class OfferBook:
         self._now_at = snapshot.now_at
         self._edges: dict[Price, tuple[float, ...]] = {}
         self._views: dict[object, list[SiteView]] = {}
+        self._fit: dict[object, list[bool]] = {}
+        self._free_at: dict[int, list[float | None]] = {}
+        self._classes: list[OfferClass] = []
         self.sites = tuple(sorted(snapshot.sites, key=lambda site: site.name))
         offers = [
             (index, site, pool, offer)
@@ -145,25 +150,54 @@ class OfferBook:
             self._views[key] = [view_site(world, site) for site in self.sites]
         return self._views[key]
 
+    def _fitting(self, world: World) -> list[bool]:
+        """Which offers fit, wherever their sites are, by row."""
+        request = world.request
+        key = (request.purchases, request.resources)
+        if key not in self._fit:
+            self._fit[key] = [not fit_reasons(world, row.offer) for row in self.rows]
+        return self._fit[key]
+
+    def _free(self, world: World) -> list[float | None]:
+        """When enough devices are free at offers where no start is kept for others, by row; ``None`` when too late."""
+        devices = world.request.resources.devices
+        if devices not in self._free_at:
+            self._free_at[devices] = [
+                world.now_at if row.key not in world.loads else _free_at(world, row, 0.0) for row in self.rows
+            ]
+        return self._free_at[devices]
+
+    def _forbidden(self, world: World, row: Row, moved: Moved) -> bool:
+        """Whether the policy forbids a start now: when the stage will start is not known yet."""
+        if not self._classes:
+            self._classes = [world.snapshot.policy.class_of(each.where, each.offer) for each in self.rows]
+        return bool(world.question.forbidding(self._classes[row.index], world.now_at, 0, moved))
+
     def options(self, world: World, inherited: Inherited, may_wait: bool) -> list[Option]:
         """The offers that can take a stage, in their order."""
-        views = self.views(world)
-        figures = [(view.egress_micro, view.transfer_s) for view in views]
-        open_sites = [not view.reasons and inherited.allows(site) for site, view in zip(self.sites, views, strict=True)]
-        probability, found = world.request.deadline_probability, []
+        sites = [
+            None
+            if view.reasons or not inherited.allows(site)
+            else (view, view.moved, view.egress_micro, view.transfer_s)
+            for site, view in zip(self.sites, self.views(world), strict=True)
+        ]
+        probability, fits, free, found = world.request.deadline_probability, self._fitting(world), self._free(world), []
         for row in self.rows:
-            if not open_sites[row.site] or row.price is None:
+            site, index = sites[row.site], row.index
+            if site is None or not fits[index] or row.price is None:
                 continue
-            view, (egress_micro, transfer_s) = views[row.site], figures[row.site]
-            if _refused(world, row, view):
+            view, moved, egress_micro, transfer_s = site
+            if self._forbidden(world, row, moved):
                 continue
             durations = durations_at(world, row.where, row.offer, transfer_s)
-            free_at = None if durations is None else _free_at(world, row, durations)
-            if durations is None or free_at is None:
+            if durations is None:
+                continue
+            free_at = _free_at(world, row, durations.total_s) if row.key in world.queue else free[index]
+            if free_at is None:
                 continue
             found.append(
                 Option(
-                    row.index,
+                    index,
                     row.site,
                     row.where,
                     row.pool,
@@ -191,19 +225,9 @@ class OfferBook:
         return tuple(sorted(found))
 
 
-def _refused(world: World, row: Row, view: SiteView) -> bool:
-    """Whether the offer breaks a constraint of its own, whenever the stage would start."""
-    if offer_reasons(world, row.where, row.offer, view):
-        return True
-    # When a stage will start is not known yet: a policy that looks at time is asked about now.
-    return world.snapshot.policy.timed and bool(policy_reasons(world, row.where, row.offer, view.moved, world.now_at))
-
-
-def _free_at(world: World, row: Row, durations: Durations) -> float | None:
-    """When its devices are free of the runs that are there already; ``None`` when not within any run's longest time."""
-    if row.key not in world.loads and row.key not in world.queue:
-        return world.now_at
-    enough_at = availability(world, row.where, row.offer, durations.total_s).enough_at
+def _free_at(world: World, row: Row, seconds: float) -> float | None:
+    """When its devices are free for so long of the runs that are there already; ``None`` when not within the longest run."""
+    enough_at = availability(world, row.where, row.offer, seconds).enough_at
     return None if enough_at is None or enough_at > world.now_at + LONGEST_RUN_S else enough_at
 
 
@@ -217,6 +241,6 @@ def _reasons(world: World, row: Row, view: SiteView) -> Iterable[Reason]:
         why = "TOO_LONG" if rate_for(world.rates, row.offer) else "NO_RATE"
         kind, device = world.request.kind.value, row.offer.device
         yield reason(ReasonCode.ESTIMATE_UNKNOWN, kind=kind, device=device, why=why, longest_s=LONGEST_RUN_S)
-    elif _free_at(world, row, durations) is None:
+    elif _free_at(world, row, durations.total_s) is None:
         free = availability(world, row.where, row.offer, durations.total_s).free
         yield reason(ReasonCode.CAPACITY_BUSY, free=free, needed=world.request.resources.devices)

@@ -177,7 +177,7 @@ class Search:
         """Search among these options of each stage only."""
         self._choices, self._scarce = choices, scarce
         self._orders: dict[tuple[int, int], list[tuple[float, int]]] = {}
-        self._depths = [_depth(self._problem, self._bounds, stage, choices, scarce) for stage in self._problem.stages]
+        self._depths = _depths(self._problem, self._bounds, choices, scarce)
 
     def run(self) -> Found:
         """Search; when that takes long, search among what can still be the best plan.
@@ -536,54 +536,46 @@ def _tables(bounds: Bounds, objective: Objective) -> tuple[Table, Table]:
     return (bounds.need if objective is Objective.NEED else bounds.cost), bounds.time
 
 
-def _depth(
-    problem: Problem,
-    bounds: Bounds,
-    stage: Stage,
-    choices: Sequence[Sequence[int]],
-    scarce: Sequence[frozenset[int]],
-) -> _Depth:
-    index = stage.index
-    later = problem.stages[index + 1 :]
-    waiting = tuple(
-        (each.index, bounds.primary[each.index])
-        for each in later
-        if bounds.primary[each.index] == OUTSIDE or bounds.primary[each.index] < index
-    )
-    slopes = [
-        max([_slope(each, price) for choice in left if (price := each.options[choice].price).windows], default=0.0)
-        for each, left in zip(problem.stages[index:], choices[index:], strict=True)
-    ]
+def _depths(
+    problem: Problem, bounds: Bounds, choices: Sequence[Sequence[int]], scarce: Sequence[frozenset[int]]
+) -> list[_Depth]:
+    """What there is to know about taking up each stage."""
+    found: list[_Depth] = []
     wanted: dict[int, list[int]] = {}
-    for each in problem.stages[index:]:
-        for choice in scarce[each.index]:
-            wanted.setdefault(each.options[choice].row, []).append(each.index)
-    return _Depth(
-        waiting=waiting,
-        joins=tuple(
-            _join(bounds, each, index, choices[each.index])
-            for each in problem.stages[index:]
-            if any(source < index and source != bounds.primary[each.index] for source, _ in each.parents)
-        ),
-        groups=_groups(problem, index),
-        open=tuple(sorted({source for each in problem.stages[index:] for source, _ in each.parents if source < index})),
-        tolls=tuple(
-            (source, toll.tolist()) for (source, reader), toll in bounds.tolls.items() if source < index < reader
-        ),
-        own_tolls=tuple((source, toll.tolist()) for (source, reader), toll in bounds.tolls.items() if reader == index),
-        windowed=sum(slope > 0.0 for slope in slopes),
-        slope_micro=sum(slopes),
-        wanted=wanted,
-    )
-
-
-def _flow(problem: Problem, table: Table, index: int) -> _Flow:
-    flow = table.flow
-    return _Flow(
-        crossing=tuple((source, share) for (source, each), share in flow.items() if OUTSIDE < source < index < each),
-        fresh=sum(share for (source, each), share in flow.items() if source == OUTSIDE and each > index),
-        onward=sum(flow[index, child] for child in problem.children[index]),
-    )
+    windowed, slope_micro = 0, 0.0
+    for stage in reversed(problem.stages):
+        index, options = stage.index, stage.options
+        slopes = [_slope(stage, price) for choice in choices[index] if (price := options[choice].price).windows]
+        windowed, slope_micro = windowed + any(slopes), slope_micro + max(slopes, default=0.0)
+        wanted = dict(wanted)
+        for choice in scarce[index]:
+            row = options[choice].row
+            wanted[row] = [*wanted.get(row, ()), index]
+        left = problem.stages[index:]
+        joins = [
+            each for each in left if any(index > source != bounds.primary[each.index] for source, _ in each.parents)
+        ]
+        groups = _groups(problem, index)
+        found.append(
+            _Depth(
+                waiting=tuple(
+                    [(each.index, primary) for each in left[1:] if (primary := bounds.primary[each.index]) < index]
+                ),
+                joins=tuple([_join(bounds, each, index, choices[each.index]) for each in joins]),
+                open=tuple(sorted(source for group in groups for source in group)),
+                groups=groups,
+                tolls=tuple(
+                    [(one, toll.tolist()) for (one, reader), toll in bounds.tolls.items() if one < index < reader]
+                ),
+                own_tolls=tuple(
+                    [(one, toll.tolist()) for (one, reader), toll in bounds.tolls.items() if reader == index]
+                ),
+                windowed=windowed,
+                slope_micro=slope_micro,
+                wanted=wanted,
+            )
+        )
+    return found[::-1]
 
 
 def _join(bounds: Bounds, stage: Stage, index: int, choices: Sequence[int]) -> _Join:
@@ -596,6 +588,15 @@ def _join(bounds: Bounds, stage: Stage, index: int, choices: Sequence[int]) -> _
             for source, size in stage.parents
             if source < index and source != primary
         ),
+    )
+
+
+def _flow(problem: Problem, table: Table, index: int) -> _Flow:
+    flow = table.flow
+    return _Flow(
+        crossing=tuple((source, share) for (source, each), share in flow.items() if OUTSIDE < source < index < each),
+        fresh=sum(share for (source, each), share in flow.items() if source == OUTSIDE and each > index),
+        onward=sum(flow[index, child] for child in problem.children[index]),
     )
 
 
