@@ -33,7 +33,7 @@ _COARSE, _FINE = np.arange(-3.0, 6.0), np.arange(-0.75, 1.0, 0.25)
 """Prices of a second that are tried, as powers of four: around the mean price of a second, then around the best."""
 
 
-_FLOWS = 8
+_FLOWS = 4
 """Flows that are tried to price time."""
 
 Flow = dict[tuple[int, int], float]
@@ -75,6 +75,8 @@ class Bounds:
         ]
         self._sites = [np.array([option.site for option in stage.options], dtype=np.intp) for stage in problem.stages]
         self._links = links
+        self._forks = any(len(each) > 1 for each in problem.children)
+        self._hints: dict[bool, tuple[Flow, float]] = {}
         self.tolls: dict[tuple[int, int], Floats] = {}
         self._work_out(
             [
@@ -184,36 +186,47 @@ class Bounds:
         return self._priced[key]
 
     def _best_priced(self, of_need: bool, deadline_at: float) -> Table | None:
-        """Prices by the even flow; then, as long as that helps, more flow along the plan's longest path."""
+        """Prices by the flow that was best among more options, at first the even one; then, as long as that helps, by more flow
+        along the plan's longest path."""
         money = self._tolled([each.need if of_need else each.cost for each in self._figures], self.tolls)
         seconds = [np.where(np.isfinite(each.time), each.time, 0.0) for each in self._figures]
         left_s = deadline_at - self._problem.now_at
-        plain = self.root(self.need if of_need else self.cost)
-        scale = max(1.0, plain) / max(1.0, left_s)
-        flow, best, highest, power, powers = _even_flow(self._problem), None, plain, 0.0, _COARSE
-        for step in range(_FLOWS if any(len(each) > 1 for each in self._problem.children) else 1):
+        highest, best = self.root(self.need if of_need else self.cost), None
+        mean = max(1.0, highest) / max(1.0, left_s)
+        flow, price = self._hints.get(of_need, (_even_flow(self._problem), 0.0))
+        for step in range(_FLOWS if self._forks else 1):
             through = _through(self._problem, flow)
-            for grid in (powers, _FINE):
-                tried = grid if grid is _COARSE else power + grid
-                prices = scale * 4.0**tried
+            for grid in (_COARSE, _FINE) if not price else (_FINE,):
+                prices = (price or mean) * 4.0**grid
                 priced = [
                     each + prices[:, None, None] * (through[index] * seconds[index]) for index, each in enumerate(money)
                 ]
-                _, least = self._upwards(priced, True, self.tolls)
+                below, least = self._upwards(priced, True, self.tolls)
                 firsts = [row[:, 0] for row, primary in zip(least, self.primary, strict=True) if primary == OUTSIDE]
-                totals = np.sum(firsts, axis=0) - prices * left_s
-                place = int(totals.argmax())
-                power, bound = float(tried[place]), float(totals[place])
-            powers = _FINE
-            table = self._table([each[place] for each in priced], sums=True, price=scale * 4.0**power, flow=flow)
-            if bound > highest:
-                highest, best = bound, table
-            elif step > 1:
+                roots = np.sum(firsts, axis=0) - prices * left_s
+                place = int(roots.argmax())
+                price = float(prices[place])
+            if roots[place] > highest:
+                highest, best = float(roots[place]), (priced, below, least, place, price, flow)
+            elif step:
                 break
-            longest = self._longest_path(self.best_options(table))
-            share = 1.0 / (step + 2)
+            choices = self._least_options([each[place] for each in priced], [each[place] for each in below])
+            longest, share = self._longest_path(choices), 1.0 / (step + 2)
             flow = {arc: (1.0 - share) * each + share * (arc in longest) for arc, each in flow.items()}
-        return best
+        if best is None:
+            return None
+        priced, below, least, place, price, flow = best
+        self._hints = {**self._hints, of_need: (flow, price)}
+        figures = [[each[place].tolist() for each in part] for part in (priced, below, least)]
+        return Table(*figures, price, flow)
+
+    def _least_options(self, here: list[Floats], below: list[Floats]) -> tuple[int, ...]:
+        """The options that come to the least figure of the whole pipeline."""
+        choices: list[int] = []
+        for index, primary in enumerate(self.primary):
+            at = 0 if primary == OUTSIDE else self._kept[primary][choices[primary]]
+            choices.append(int((here[index][:, at] + below[index]).argmin()))
+        return tuple(choices)
 
     def _longest_path(self, choices: tuple[int, ...]) -> set[tuple[int, int]]:
         """The arcs (stage, child), and (``OUTSIDE``, first stage), along which a plan takes longest."""

@@ -25,6 +25,8 @@ def narrowed(
     deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
     bounds, before = every, None
     for _ in range(_ROUNDS):
+        if math.isinf(bounds.root(bounds.time)):
+            return None
         (ready_at, ends), need = bounds.ends(), bounds.totals(bounds.need)
         latest_at, most = deadline_at + TRACE_S, ceiling.first
         if ceiling.timed:

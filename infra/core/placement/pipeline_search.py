@@ -45,6 +45,9 @@ _STEPS = (0.0, 0.05, 0.25, math.inf)
 _ROUNDING_MICRO = 20
 """Bounds are a few micro-dollars below what they bound, where amounts are rounded up or prices have windows."""
 
+_AMPLE = 2.0
+"""So many times the least that a plan needs is enough for most plans."""
+
 _HIGHEST = Key(math.inf, math.inf, False)
 
 
@@ -238,8 +241,11 @@ class Search:
         """Make the tables that price time, if there is a deadline."""
         if self._limits.deadline_at is None:
             return
-        self._priced = self._bounds.priced(False, self._limits.deadline_at)
-        self._priced_need = self._bounds.priced(True, self._limits.deadline_at)
+        bounds, deadline_at, by_need = self._bounds, self._limits.deadline_at, self._objective is Objective.NEED
+        # What the plan needs is priced when the money that there is may well be too little for it.
+        scarce = self._money < _AMPLE * bounds.root(bounds.need)
+        self._priced = None if by_need else bounds.priced(False, deadline_at)
+        self._priced_need = bounds.priced(True, deadline_at) if by_need or scarce else None
         self._flows = [
             (table, [_flow(self._problem, table, index) for index in range(len(self._problem.stages))])
             for table in (self._priced, self._priced_need)
