@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,11 +39,11 @@ _FLOWS = 4
 Flow = dict[tuple[int, int], float]
 
 
-@dataclass(frozen=True, slots=True)
 class Table:
-    """Least figures of one kind.
+    """Least figures of one kind, as arrays for bounds of bounds and as lists for the search.
 
     Attributes:
+        arrays: By stage, the three that follow as ``[choices, places]``, ``[choices]`` and ``[places] float64``.
         here: Of a stage by [stage][choice][place of its primary input].
         below: Of everything that hangs below it, by [stage][choice].
         least: Of a stage and everything below, by [stage][place of its primary input].
@@ -51,11 +51,28 @@ class Table:
         flow: How much of the flow goes along each arc (stage, child), and (``OUTSIDE``, first stage).
     """
 
-    here: list[list[list[float]]]
-    below: list[list[float]]
-    least: list[list[float]]
-    price: float
-    flow: Flow
+    def __init__(
+        self,
+        here: list[Floats],
+        below: list[Floats],
+        least: list[Floats],
+        price: float = 0.0,
+        flow: Flow | None = None,
+    ) -> None:
+        self.arrays = here, below, least
+        self.price, self.flow = price, flow or {}
+
+    @cached_property
+    def here(self) -> list[list[list[float]]]:
+        return [each.tolist() for each in self.arrays[0]]
+
+    @cached_property
+    def below(self) -> list[list[float]]:
+        return [each.tolist() for each in self.arrays[1]]
+
+    @cached_property
+    def least(self) -> list[list[float]]:
+        return [each.tolist() for each in self.arrays[2]]
 
 
 class Bounds:
@@ -101,10 +118,8 @@ class Bounds:
         """
         figures = []
         for stage, own, each, at in zip(self._problem.stages, self._figures, left, ready_at, strict=True):
-            latest_at = [
-                deadline_at - below_s - option.high_s + TRACE_S
-                for option, below_s in zip(stage.options, self.time.below[stage.index], strict=True)
-            ]
+            below = self.time.arrays[1][stage.index]
+            latest_at = deadline_at - np.where(np.isfinite(below), below, 0.0) + TRACE_S
             figures.append(own.among(stage, each, at, latest_at))
         found = copy(self)
         found._work_out(figures)
@@ -116,7 +131,8 @@ class Bounds:
         Args:
             by_place: Else there is one row, for any place.
         """
-        left = (np.array(self.time.here[stage]) + np.array(self.time.below[stage])[:, None])[choices]
+        here, below, _ = self.time.arrays
+        left = (here[stage] + below[stage][:, None])[choices]
         return (left if by_place else left.min(axis=1, keepdims=True)).T.tolist()
 
     def moving(
@@ -167,15 +183,9 @@ class Bounds:
     def best_options(self, table: Table) -> tuple[int, ...]:
         """The options that come to the least figure of the whole pipeline; of equal ones the fastest."""
         choices: list[int] = []
-        for index, primary in enumerate(self.primary):
-            at = 0 if primary == OUTSIDE else int(self._kept[primary][choices[primary]])
-            here, below = table.here[index], table.below[index]
-            seconds = self.time.here[index]
-            choices.append(
-                min(
-                    range(len(here)), key=lambda choice: (here[choice][at] + below[choice], seconds[choice][at], choice)
-                )
-            )
+        for primary, here, below, seconds in zip(self.primary, *table.arrays[:2], self.time.arrays[0], strict=True):
+            at = 0 if primary == OUTSIDE else self._kept[primary][choices[primary]]
+            choices.append(int(np.lexsort((seconds[:, at], here[:, at] + below))[0]))
         return tuple(choices)
 
     def priced(self, of_need: bool, deadline_at: float) -> Table | None:
@@ -217,8 +227,7 @@ class Bounds:
             return None
         priced, below, least, place, price, flow = best
         self._hints = {**self._hints, of_need: (flow, price)}
-        figures = [[each[place].tolist() for each in part] for part in (priced, below, least)]
-        return Table(*figures, price, flow)
+        return Table(*([each[place] for each in part] for part in (priced, below, least)), price, flow)
 
     def _least_options(self, here: list[Floats], below: list[Floats]) -> tuple[int, ...]:
         """The options that come to the least figure of the whole pipeline."""
@@ -247,15 +256,15 @@ class Bounds:
 
     def root(self, table: Table) -> float:
         """Least figure of the whole pipeline."""
-        return sum(table.least[index][0] for index, primary in enumerate(self.primary) if primary == OUTSIDE)
+        least = table.arrays[2]
+        return sum(float(least[index][0]) for index, primary in enumerate(self.primary) if primary == OUTSIDE)
 
     def totals(self, table: Table) -> list[Floats]:
         """Least figure of the whole pipeline with a stage at each option and its primary input at each place, by stage:
         ``[choices, places] float64``."""
         found: list[Floats] = []
         root = self.root(table)
-        for index, primary in enumerate(self.primary):
-            here, below, least = np.array(table.here[index]), np.array(table.below[index]), np.array(table.least[index])
+        for primary, here, below, least in zip(self.primary, *table.arrays, strict=True):
             others = np.full(least.size, np.inf)
             if primary == OUTSIDE:
                 others[:] = root - least[0]
@@ -284,18 +293,11 @@ class Bounds:
             starts.append(float(begin_at.min()))
             end_at = begin_at + figures.time
             finish_at.append(end_at.min(axis=1))
-            found.append(end_at + np.array(self.time.below[stage.index])[:, None])
+            found.append(end_at + self.time.arrays[1][stage.index][:, None])
         return starts, found
 
-    def _table(self, here: list[Floats], sums: bool, price: float = 0.0, flow: Flow | None = None) -> Table:
-        below, least = self._upwards(here, sums, self.tolls)
-        return Table(
-            [each.tolist() for each in here],
-            [each.tolist() for each in below],
-            [each.tolist() for each in least],
-            price,
-            flow or {},
-        )
+    def _table(self, here: list[Floats], sums: bool) -> Table:
+        return Table(here, *self._upwards(here, sums, self.tolls))
 
     def _upwards(
         self, here: list[Floats], sums: bool, tolls: Mapping[tuple[int, int], Floats]

@@ -31,14 +31,20 @@ class Figures:
     windowed: Flags
     alone: Floats
 
-    def among(self, stage: Stage, left: Flags, ready_at: float, latest_at: list[float]) -> Figures:
-        """The same without some choices and places, and with no start before an instant, or after one for each choice."""
+    def among(self, stage: Stage, left: Flags, ready_at: float, end_at: Floats) -> Figures:
+        """The same without some choices and places, and with no start before an instant and no end after one.
+
+        Args:
+            left: ``[choices, places]``.
+            end_at: ``[choices]``.
+        """
         cost, need, time = (np.where(left, each, np.inf) for each in (self.cost, self.need, self.time))
         alone = self.alone.copy()
         for choice in np.flatnonzero(left.any(axis=1) & self.windowed).tolist():
             option, earliest_at = stage.options[choice], max(ready_at, stage.options[choice].free_at)
             figures = option.durations, option.high_s, stage.devices, option.egress_micro
-            more = least_total(option.price, *figures, earliest_at, latest_at[choice])
+            latest_at = float(end_at[choice]) - option.high_s
+            more = least_total(option.price, *figures, earliest_at, latest_at)
             grown = np.maximum(np.array(more) - alone[choice], 0.0)
             alone[choice] += grown
             cost[choice] += grown[0]

@@ -11,7 +11,7 @@ from infra.core.placement.pipeline_bounds import Bounds
 from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective
 from infra.core.placement.pipeline_schedule import Limits
 
-_ROUNDS = 3
+_ROUNDS = 2
 """What is left out makes the bounds better, so that more can be left out."""
 
 
