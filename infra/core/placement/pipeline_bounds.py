@@ -26,7 +26,7 @@ from functools import cached_property
 import numpy as np
 
 from infra.core.placement.pipeline_figures import Figures, Flags, Floats, Links, figures_of
-from infra.core.placement.pipeline_objective import TRACE_S
+from infra.core.placement.pipeline_objective import TRACE_S, Objective
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
 
 _COARSE, _FINE = np.arange(-3.0, 6.0), np.arange(-0.75, 1.0, 0.25)
@@ -253,6 +253,12 @@ class Bounds:
             path.add((before[at], at))
             at = before[at]
         return path
+
+    def least_of(self, objective: Objective) -> Table:
+        """The table of what is made least."""
+        if objective is Objective.FINISH:
+            return self.time
+        return self.need if objective is Objective.NEED else self.cost
 
     def root(self, table: Table) -> float:
         """Least figure of the whole pipeline."""
