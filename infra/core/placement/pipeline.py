@@ -279,11 +279,12 @@ class _Ways:
             values[ChangeKind.TENANT_BUDGET] = problem.balance.limit_micro + least.needed_micro - available_micro
         changes = tuple(Change(kind, values[kind]) for kind in ChangeKind if kind in kinds)
         changed_request, changed_snapshot = apply_to_pipeline(request, snapshot, changes)
+        known = least if ChangeKind.DEADLINE not in kinds else None
         if ChangeKind.TENANT_BUDGET in kinds:  # a policy may look at it, and let other offers through
             problem = Problem(changed_request, changed_snapshot)
-            bounds = Bounds(problem)
+            bounds, known = Bounds(problem), None
         limits = _limits(changed_request, problem.balance)
-        again = best_schedule(problem, bounds, Objective.COST, limits).schedule
+        again = best_schedule(problem, bounds, Objective.COST, limits, known).schedule
         return None if again is None else PipelineCounterfactual(changes, again.cost_micro, again.end_at)
 
 

@@ -33,6 +33,8 @@ _COARSE, _FINE = np.arange(-3.0, 6.0), np.arange(-0.75, 1.0, 0.25)
 """Prices of a second that are tried, as powers of four: around the mean price of a second, then around the best."""
 
 
+_PLENTY = 10.0
+
 _FLOWS = 4
 """Flows that are tried to price time."""
 
@@ -84,7 +86,7 @@ class Bounds:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._problem, links = problem, Links(problem)
+        self._problem, links, self.now_at = problem, Links(problem), problem.now_at
         self.primary = [_primary(stage) for stage in problem.stages]
         self._kept = [
             np.array([problem.place_of(stage.index, option.site) for option in stage.options], dtype=np.intp)
@@ -101,13 +103,33 @@ class Bounds:
                 for stage, primary in zip(problem.stages, self.primary, strict=True)
             ]
         )
+        self._least_need_micro = self.root(self.need)
 
     def _work_out(self, figures: list[Figures]) -> None:
         self._figures = figures
         self._priced: dict[tuple[bool, float], Table | None] = {}
-        self.cost = self._table(self._tolled([each.cost for each in figures], self.tolls), sums=True)
-        self.need = self._table(self._tolled([each.need for each in figures], self.tolls), sums=True)
+        self._money: dict[bool, Table] = {}
         self.time = self._table([each.time for each in figures], sums=False)
+
+    def plenty(self, money_micro: float) -> bool:
+        """Whether there is so much more money than any plan needs at least that bounds on needs are not worth their time."""
+        return money_micro > _PLENTY * self._least_need_micro
+
+    @property
+    def cost(self) -> Table:
+        """Least costs."""
+        return self._of_money(False)
+
+    @property
+    def need(self) -> Table:
+        """Least needs."""
+        return self._of_money(True)
+
+    def _of_money(self, of_need: bool) -> Table:
+        if of_need not in self._money:
+            money = [each.need if of_need else each.cost for each in self._figures]
+            self._money[of_need] = self._table(self._tolled(money, self.tolls), sums=True)
+        return self._money[of_need]
 
     def among(self, left: Sequence[Flags], ready_at: Sequence[float], deadline_at: float) -> Bounds:
         """Bounds for plans with these options only, where no stage starts before its inputs can be there or too late.

@@ -14,9 +14,6 @@ from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective, who
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
 from infra.core.placement.pipeline_schedule import Limits
 
-_PLENTY = 10.0
-"""Where there is so many times the money that a plan needs at least, bounds on what it needs are not worth their time."""
-
 
 @dataclass(slots=True)
 class Ahead:
@@ -56,7 +53,7 @@ class Growth:
         self._money = limits.money_micro
         self._deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
         self._by_need = objective is Objective.NEED
-        self._plenty = self._money > _PLENTY * bounds.root(bounds.need) and not self._by_need
+        self._plenty = bounds.plenty(self._money) and not self._by_need
         self._priced = priced
         self._flows = [
             (table, [flow_at(problem, table, index) for index in range(len(problem.stages))])
@@ -120,11 +117,8 @@ class Growth:
             (table, flows[index].onward, *self._priced_rest(table, flows[index], facts, label))
             for table, flows in self._flows
         ]
-        below_cost, below_need, below_time = (
-            bounds.cost.below[index],
-            bounds.need.below[index],
-            bounds.time.below[index],
-        )
+        below_cost, below_time = bounds.cost.below[index], bounds.time.below[index]
+        below_need = [] if self._plenty else bounds.need.below[index]
         least_time, options, scarce, rows = bounds.time.here[index], stage.options, self._scarce[index], label.rows
         own_deadline_at = deadline_at if stage.deadline_at is None else min(deadline_at, stage.deadline_at)
         by_finish, plenty = self._objective is Objective.FINISH, self._plenty

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from infra.core.placement.pipeline_bounds import Bounds
+from infra.core.placement.pipeline_bounds import Bounds, Table
 from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective
 from infra.core.placement.pipeline_schedule import Limits
 
@@ -16,27 +16,36 @@ _ROUNDS = 2
 
 
 def narrowed(
-    every: Bounds, objective: Objective, limits: Limits, ceiling: Key
+    every: Bounds, objective: Objective, limits: Limits, ceiling: Key, priced: Table | None
 ) -> tuple[Sequence[Sequence[int]], Bounds] | None:
     """The options of each stage that plans below a ceiling may have, and bounds among them; ``None`` when a stage has none.
 
     An option may be left for some places of the stage's primary input only: the bounds are infinite for the others.
+
+    Args:
+        priced: A table of what is made least that prices time, if there is one.
     """
     deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
     bounds, before = every, None
     for _ in range(_ROUNDS):
         if math.isinf(bounds.root(bounds.time)):
             return None
-        (ready_at, ends), need = bounds.ends(), bounds.totals(bounds.need)
-        latest_at, most = deadline_at + TRACE_S, ceiling.first
-        if ceiling.timed:
-            latest_at, money = min(latest_at, ceiling.first + TRACE_S), None
-        else:
-            money = need if objective is Objective.NEED else bounds.totals(bounds.cost)
-        left = [(end <= latest_at) & (whole(each) <= limits.money_micro) for end, each in zip(ends, need, strict=True)]
-        if money is not None:
-            for index, (each, end) in enumerate(zip(map(whole, money), ends, strict=True)):
-                left[index] &= (each < most) | ((each == most) & (end <= ceiling.second + TRACE_S))
+        ready_at, ends = bounds.ends()
+        latest_at = min(deadline_at, ceiling.first if ceiling.timed else math.inf) + TRACE_S
+        left = [end <= latest_at for end in ends]
+        if not bounds.plenty(limits.money_micro):
+            left = [
+                each & (whole(need) <= limits.money_micro)
+                for each, need in zip(left, bounds.totals(bounds.need), strict=True)
+            ]
+        if not ceiling.timed:
+            for each, end, bound in zip(left, ends, bounds.totals(bounds.least_of(objective)), strict=True):
+                money = whole(bound)
+                each &= (money < ceiling.first) | ((money == ceiling.first) & (end <= ceiling.second + TRACE_S))
+            if priced is not None and bounds is every:
+                paid = priced.price * (deadline_at - every.now_at)
+                for each, bound in zip(left, every.totals(priced), strict=True):
+                    each &= whole(bound - paid) <= ceiling.first
         if not all(each.any() for each in left):
             return None
         count = sum(int(each.sum()) for each in left)

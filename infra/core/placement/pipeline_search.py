@@ -35,20 +35,15 @@ from infra.core.placement.pipeline_sharing import Sharing, crowds, fits
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""
 
-_CHEAP_TRIES = 40
+_CHEAP_TRIES = 30
 """Labels that are taken up before anything is left out: most pipelines need no more."""
 
 
-_STEPS = (0.0, 0.05, 0.25, math.inf)
+_STEPS = (0.0, 0.1, 0.5, math.inf)
 """By how much more than the least the plans may come to that are looked for, one after the other."""
 
 _ROUNDING_MICRO = 20
 """Bounds are a few micro-dollars below what they bound, where amounts are rounded up or prices have windows."""
-
-_AMPLE = 2.0
-"""So many times the least that a plan needs is enough for most plans."""
-
-_HIGHEST = Key(math.inf, math.inf, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +66,10 @@ and one that holds a schedule, which may be like another label."""
 class Search:
     """One search. Use :func:`best_schedule`."""
 
-    def __init__(self, problem: Problem, bounds: Bounds, objective: Objective, limits: Limits) -> None:
+    def __init__(
+        self, problem: Problem, bounds: Bounds, objective: Objective, limits: Limits, given: Schedule | None
+    ) -> None:
+        self._given = given
         self._problem, self._bounds, self._objective, self._limits = problem, bounds, objective, limits
         self._timed = objective is Objective.FINISH
         self._priced: tuple[Table | None, Table | None] = (None, None)
@@ -101,14 +99,13 @@ class Search:
         least = self._least()
         if math.isinf(least):
             return Found(None, True, 0)
-        known = self._known()
+        known, priced = self._known(), self._priced[self._objective is Objective.NEED]
         for step in range(len(_STEPS)):
             ceiling = Key(self._raised(least, step), math.inf, self._timed)
-            # Without a plan there may be none at all: then the second look is the last one.
-            last = (known is None and step > 0) or (known is not None and self._objective.of(known) <= ceiling)
-            if last:
-                ceiling = _HIGHEST if known is None else self._objective.of(known)
-            left = narrowed(every, self._objective, self._limits, ceiling)
+            last = step + 1 == len(_STEPS)
+            if known is not None and self._objective.of(known) <= ceiling:
+                ceiling, last = self._objective.of(known), True
+            left = narrowed(every, self._objective, self._limits, ceiling, priced)
             if left is not None:
                 choices, self._bounds = left
                 self._price()
@@ -146,7 +143,7 @@ class Search:
             return
         bounds, deadline_at, by_need = self._bounds, self._limits.deadline_at, self._objective is Objective.NEED
         # What the plan needs is priced when the money that there is may well be too little for it.
-        short = self._limits.money_micro < _AMPLE * bounds.root(bounds.need)
+        short = not bounds.plenty(self._limits.money_micro)
         self._priced = (
             None if by_need else bounds.priced(False, deadline_at),
             bounds.priced(True, deadline_at) if by_need or short else None,
@@ -160,7 +157,7 @@ class Search:
         order = range(len(problem.stages))
         plans = {bounds.best_options(table) for table in tables if table is not None}
         found = [in_order(problem, choices, order, limits) for choices in sorted(plans)]
-        possible = [each for each in (*found, *self._shared.values()) if each is not None]
+        possible = [each for each in (self._given, *found, *self._shared.values()) if each is not None]
         if not possible:
             greedy, placed = one_after_the_other(problem, limits)
             return greedy if placed == len(problem.stages) else None
@@ -224,6 +221,12 @@ class Search:
         return Found(None, True, taken)
 
 
-def best_schedule(problem: Problem, bounds: Bounds, objective: Objective, limits: Limits) -> Found:
-    """The best schedule within the limits."""
-    return Search(problem, bounds, objective, limits).run()
+def best_schedule(
+    problem: Problem, bounds: Bounds, objective: Objective, limits: Limits, known: Schedule | None = None
+) -> Found:
+    """The best schedule within the limits.
+
+    Args:
+        known: A schedule within the limits, if there is one at hand.
+    """
+    return Search(problem, bounds, objective, limits, known).run()
