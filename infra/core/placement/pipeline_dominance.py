@@ -69,9 +69,9 @@ class Dominance:
                 others = sum(
                     [stages[each].devices for each, at in enumerate(label.rows) if at == row and each in rivals]
                 ) + sum([stages[each].devices for each in wanted.get(row, ()) if each in rivals])
-                if others and stage.devices + others > self._problem.free[row]:
+                if index in label.loose or (others and stage.devices + others > self._problem.free[row]):
                     tied.append(index)
                     continue
-            if tied and any(parent in tied for parent, _ in stage.parents):
+            if index in label.loose or (tied and any(parent in tied for parent, _ in stage.parents)):
                 tied.append(index)
         return tied

@@ -122,6 +122,7 @@ class Growth:
         least_time, options, scarce, rows = bounds.time.here[index], stage.options, self._scarce[index], label.rows
         own_deadline_at = deadline_at if stage.deadline_at is None else min(deadline_at, stage.deadline_at)
         by_finish, plenty = self._objective is Objective.FINISH, self._plenty
+        after_one = any(label.slips[parent] for parent, _ in stage.parents)
         ordered, found = self._ordered(index, at), []
         for place in range(position, len(ordered)):
             least, choice = ordered[place]
@@ -136,12 +137,18 @@ class Growth:
             run = problem.run(stage, choice, places)
             if run is None:
                 continue
-            for start_at in problem.starts(stage, choice, ready_at):
+            starts = problem.starts(stage, choice, ready_at)
+            slips = after_one or choice in scarce
+            loose = slips and bool(options[choice].price.windows)
+            for start_at in starts[:1] if loose else starts:
                 finish_at = start_at + run.high_s
                 end = max(end_at, finish_at, finish_at + after_s - TRACE_S)
                 if finish_at > own_deadline_at or end > deadline_at:
                     continue
-                cost, need = problem.money(stage, choice, run, start_at)
+                if loose:
+                    cost, need = problem.least_money(stage, choice, run, start_at, deadline_at - after_s)
+                else:
+                    cost, need = problem.money(stage, choice, run, start_at)
                 if stage.budget_micro is not None and need > stage.budget_micro:
                     continue
                 least_need = label.needed_micro + need if plenty else whole(rest_need + need + below_need[choice])
@@ -171,6 +178,8 @@ class Growth:
                     label.cost_micro + cost,
                     label.needed_micro + need,
                     max(label.end_at, finish_at),
+                    (*label.slips, slips),
+                    (*label.loose, index) if loose else label.loose,
                 )
                 found.append((self._objective.key(least_cost, least_need, end), child))
         return found

@@ -18,6 +18,9 @@ class Label:
 
     Attributes:
         choices, starts, finishes, places, rows: By stage; finishes at the high estimate.
+        slips: Whether a stage may have to start later than here, because others may want its devices or because it comes
+            after one that may.
+        loose: Stages that may slip and whose price has windows: cost and need are the least of all later starts.
         resolved: The whole schedule, when devices were shared out.
     """
 
@@ -29,6 +32,8 @@ class Label:
     cost_micro: int
     needed_micro: int
     end_at: float
+    slips: tuple[bool, ...]
+    loose: tuple[int, ...]
     resolved: Schedule | None = None
 
 

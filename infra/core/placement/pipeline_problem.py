@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from infra.core.errors import InputError
 from infra.core.inventory import Site, TrustZone
 from infra.core.jurisdictions import combine, permits
-from infra.core.placement.costing import run_total
+from infra.core.placement.costing import least_total, run_total
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations
 from infra.core.placement.optimise import durations_at
 from infra.core.placement.pipeline_options import Inherited, OfferBook, Option, Row
@@ -54,6 +54,7 @@ class Stage:
         inherited: What the stages that it reads from let it do.
         scarce: Options that this stage and others, which may run at the same time, could together want too many devices of.
         runs, prices: What was worked out before, by option and places, and by option, places and start.
+        least: The least of all starts between two instants, likewise.
     """
 
     index: int
@@ -68,6 +69,7 @@ class Stage:
     scarce: frozenset[int]
     runs: dict[tuple[int, ...], Run | None]
     prices: dict[tuple[int, int, float], tuple[int, int]]
+    least: dict[tuple[int, int, float, float], tuple[int, int]]
     devices: int
     may_wait: bool
     deadline_at: float | None
@@ -144,6 +146,7 @@ class Problem:
             scarce=frozenset(),
             runs={},
             prices={},
+            least={},
             devices=stage.request.resources.devices,
             may_wait=may_wait,
             deadline_at=stage.request.deadline_at,
@@ -213,6 +216,20 @@ class Problem:
         if key not in stage.prices:
             stage.prices[key] = run_total(price, run.durations, run.high_s, stage.devices, run.egress_micro, start_at)
         return stage.prices[key]
+
+    def least_money(self, stage: Stage, choice: int, run: Run, earliest_at: float, end_at: float) -> tuple[int, int]:
+        """The least expected cost and the least need, in micro-dollars, of all starts from an instant on.
+
+        Args:
+            end_at: By when it must have ended.
+        """
+        key = (choice, id(run), earliest_at, end_at)
+        found = stage.least.get(key)
+        if found is None:
+            price, latest_at = stage.options[choice].price, end_at - run.high_s
+            figures = run.durations, run.high_s, stage.devices, run.egress_micro
+            found = stage.least[key] = least_total(price, *figures, earliest_at, latest_at)
+        return found
 
     def starts(self, stage: Stage, choice: int, ready_at: float, not_before_at: float = 0.0) -> list[float]:
         """Starts once the inputs are there: the earliest, and later edges of price windows.

@@ -5,10 +5,10 @@ first complete one is the best: by the objective, then by the other figure, then
 dropped when another one with its results at the same places is no dearer and no later. Two cases need care:
 
 * Prices with windows: to be later can then be cheaper, so an earlier label must be cheaper by what that can be worth.
-* Devices that stages of the pipeline could want from each other: the search first lets each stage have them, which can only
-  be too cheap and too early. When a complete label turns out to want more devices than there are, its offers are
-  kept and all orders of its stages are tried (``pipeline_sharing``); the best goes back among the labels. Until then, labels
-  compare only when the stages that are in each other's way are the same and have the same offers.
+* Devices that stages of the pipeline could want from each other: the search first lets each stage have them, at the least price
+  of any later start, which can only be too cheap and too early. When a complete label turns out to want more devices than
+  there are, or has such a price, its offers are kept and all orders of its stages are tried (``pipeline_sharing``); the best goes
+  back among the labels. Until then, labels compare only when the stages in question are the same and have the same offers.
 
 Most pipelines need a few dozen labels. When one needs more, the options that cannot be in the best plan are left out
 (``pipeline_narrowing``), and what is left is searched again with the bounds and the dominance that this makes possible.
@@ -167,7 +167,7 @@ class Search:
         """The best complete label, none worse than the ceiling; ``None`` when ``most`` labels were not enough."""
         problem, objective, timed = self._problem, self._objective, self._timed
         dominance, whole_depth = self._dominance_of(), len(problem.stages)
-        start = Label((), (), (), (), (), 0, 0, problem.now_at)
+        start = Label((), (), (), (), (), 0, 0, problem.now_at, (), ())
         heap: list[_Item] = [(0.0, 0.0, 0, (), (), _FRESH, start)]
         waiting: set[tuple[int, ...]] = set()
         taken = 0
@@ -179,7 +179,7 @@ class Search:
             if depth == whole_depth:
                 crowded = crowds(problem, label.choices)
                 schedule = Schedule(label.choices, label.starts, label.finishes, label.cost_micro, label.needed_micro)
-                if not crowded or fits(problem, schedule, crowded):
+                if not label.loose and (not crowded or fits(problem, schedule, crowded)):
                     return Found(schedule, True, taken)
                 if position == _FRESH and label.choices in waiting:
                     continue
@@ -191,9 +191,11 @@ class Search:
                         heappush(heap, (key.first, key.second, -depth, label.choices, label.starts, _CROWDED, label))
                         continue
                 best = self._shared.get(label.choices) or sharing.best(ceiling)
-                if best is not None:
-                    self._shared[label.choices] = best
-                    key = objective.of(best)
+                if best is None:
+                    continue
+                self._shared[label.choices] = best
+                key = objective.of(best)
+                if ceiling is None or not key.is_worse(ceiling):
                     ceiling = key if ceiling is None else min(key, ceiling)
                     label.resolved = best
                     heappush(heap, (key.first, key.second, -depth, label.choices, best.starts, _WHOLE, label))

@@ -19,9 +19,8 @@ from infra.core.placement.pipeline_schedule import Limits, Schedule, runs_of
 def crowds(problem: Problem, choices: Sequence[int]) -> dict[int, list[int]]:
     """Offers, by row, of which stages with these options may want too many devices at the same time, with those stages."""
     members: dict[int, list[int]] = {}
-    for stage, choice in zip(problem.stages, choices, strict=False):
-        if choice in stage.scarce:
-            members.setdefault(stage.options[choice].row, []).append(stage.index)
+    for stage, choice in zip(problem.stages, choices, strict=True):
+        members.setdefault(stage.options[choice].row, []).append(stage.index)
     return {row: group for row, group in members.items() if len(group) > 1 and _crowded(problem, row, group)}
 
 
