@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from infra.core.budget import Balance
 from infra.core.canonical import canonical
 from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
+from infra.core.placement import pipeline_search
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import ChangeKind, Outcome
 from infra.core.placement.pipeline import (
@@ -23,7 +25,8 @@ from infra.core.placement.pipeline import (
 )
 from infra.core.placement.snapshot import Health, Rate, SiteHealth, Snapshot
 from infra.core.policy import Policy
-from infra.core.pricing import Price
+from infra.core.pricing import Price, PriceWindow
+from infra.core.units import period_of
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkloadRequest
 from tests.property import strategies as drawn
 from tests.property.pipeline_oracle import Oracle
@@ -262,6 +265,97 @@ def hold_all(problem: tuple[PipelineRequest, Snapshot]) -> None:
 @given(small_problems())
 def test_plans_hold_all_invariants(problem):
     hold_all(problem)
+
+
+@pytest.fixture
+def narrowed_at_once(monkeypatch):
+    """The search leaves out what cannot be the best before it takes up the first label, as it does for hard pipelines."""
+    monkeypatch.setattr(pipeline_search, "CHEAP_TRIES", 0)
+
+
+@settings(max_examples=100, **{**COMMON, "suppress_health_check": list(HealthCheck)})
+@given(small_problems())
+def test_plans_of_a_narrowed_search_are_the_best_of_all(narrowed_at_once, problem):
+    decision = decide_pipeline(*problem)
+    oracle_agrees(*problem, decision)
+    counterfactuals_hold(*problem, decision)
+
+
+def crowded(seed: int) -> tuple[PipelineRequest, Snapshot]:
+    """Three or four stages that want the few devices of two or three offers, most of them at prices with windows."""
+    rng = random.Random(seed)
+    windows = ((1200, 360), (480, 1020), (0, 240), (60, 120))
+
+    def offer(index: int) -> Offer:
+        changing = (PriceWindow(*rng.choice(windows), rng.choice((0.0, 0.4, 0.6, 1.5))),) if rng.random() < 0.7 else ()
+        return Offer(
+            f"o{index}",
+            Purchase.ON_DEMAND,
+            "gpu",
+            capacity=rng.choice((1, 2, 2, 3)),
+            memory_gb=24.0,
+            relative_speed=rng.choice((0.5, 1.0, 2.0)),
+            price=Price(rng.choice((0, 500_000, 1_100_000, 3_300_000)), windows=changing),
+            boot_s=rng.choice((0.0, 60.0)),
+        )
+
+    count = rng.choice((1, 2, 2))
+    sites = tuple(
+        Site(
+            f"s{index}",
+            "DE",
+            TrustZone.PRIVATE,
+            (Pool(f"s{index}", Cluster.LOCAL, tuple(offer(each) for each in range(rng.choice((1, 1, 2))))),),
+            egress_micro_per_gb=rng.choice((0, 20_000)),
+            bandwidth_mbps=1000.0,
+            simulated=True,
+        )
+        for index in range(count)
+    )
+    shape = rng.choice([((), (), ()), ((), (0,), (0,), (0,)), ((), (0,), (0,), (1, 2)), ((), (), (0, 1))])
+    stages = tuple(
+        PipelineStage(
+            f"n{index}",
+            WorkloadRequest(
+                KINDS[0],
+                TENANTS[0],
+                (),
+                rng.choice((20_000.0, 60_000.0, 200_000.0)),
+                Resources(
+                    1 if rng.random() < 0.7 else min(2, max(o.capacity for s in sites for o in s.pools[0].offers))
+                ),
+                fallbacks=(Fallback.WAIT,),
+            ),
+            tuple(StageInput(f"n{parent}", rng.choice((0, 10**9, 10**10))) for parent in parents),
+        )
+        for index, parents in enumerate(shape)
+    )
+    now_at = NOW_AT + rng.uniform(0, 86_400)
+    world = Snapshot(
+        now_at=now_at,
+        policy=Policy("p"),
+        sites=sites,
+        datasets=(),
+        balances=(Balance(TENANTS[0], period_of(now_at), 10**10),),
+        rates=(Rate(KINDS[0], "", 20.0, 0.05, 0.2),),
+    )
+    free = decide_pipeline(PipelineRequest("p", TENANTS[0], stages), world)
+    deadline_at = budget_micro = None
+    if free.finish_high_at is not None and rng.random() < 0.6:
+        deadline_at = now_at + (free.finish_high_at - now_at) * rng.choice((0.5, 0.8, 1.0))
+    if free.finish_high_at is not None and rng.random() < 0.4:
+        budget_micro = int(free.needed_micro * rng.choice((0.9, 1.0, 1.3)))
+    return PipelineRequest("p", TENANTS[0], stages, deadline_at, budget_micro), world
+
+
+@pytest.mark.parametrize("tries", [0, 30])
+def test_stages_that_are_in_each_others_way_at_prices_with_windows(monkeypatch, tries):
+    monkeypatch.setattr(pipeline_search, "CHEAP_TRIES", tries)
+    for seed in range(150):
+        request, snapshot = crowded(seed)
+        decision = decide_pipeline(request, snapshot)
+        oracle_agrees(request, snapshot, decision)
+        form_holds(request, snapshot, decision)
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ from infra.core.placement.pipeline_sharing import Sharing, crowds, fits
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""
 
-_CHEAP_TRIES = 30
+CHEAP_TRIES = 30
 """Labels that are taken up before anything is left out: most pipelines need no more."""
 
 
@@ -91,7 +91,7 @@ class Search:
         of what is left.
         """
         if not self._timed:
-            found = self._first_complete(_CHEAP_TRIES, None)
+            found = self._first_complete(CHEAP_TRIES, None)
             if found is not None:
                 return found
         self._bounds = every = self._bounds.with_tolls()
@@ -191,11 +191,10 @@ class Search:
                         heappush(heap, (key.first, key.second, -depth, label.choices, label.starts, _CROWDED, label))
                         continue
                 best = self._shared.get(label.choices) or sharing.best(ceiling)
-                if best is None:
-                    continue
-                self._shared[label.choices] = best
-                key = objective.of(best)
-                if ceiling is None or not key.is_worse(ceiling):
+                key = None if best is None else objective.of(best)
+                # What is worse than the ceiling need not be the best of its kind: the search for it was cut short.
+                if best is not None and key is not None and (ceiling is None or not key.is_worse(ceiling)):
+                    self._shared[label.choices] = best
                     ceiling = key if ceiling is None else min(key, ceiling)
                     label.resolved = best
                     heappush(heap, (key.first, key.second, -depth, label.choices, best.starts, _WHOLE, label))
