@@ -77,3 +77,18 @@ def test_bad_factors(factor):
 def test_bad_prices(micro):
     with pytest.raises(InputError, match="BAD_NUMBER"):
         Price(micro)
+
+
+@pytest.mark.parametrize("seconds", [600.0, 5 * HOUR_S, 11 * HOUR_S, 30 * HOUR_S])
+@pytest.mark.parametrize("latest_h", [0.0, 1.0, 7.0, 24.0, math.inf])
+def test_the_least_of_all_starts_is_found_at_the_edges(seconds, latest_h):
+    """No start of every minute is cheaper, and one of them is as cheap but for a minute."""
+    both = Price(1_000_000, windows=(PriceWindow(22 * 60, 6 * 60, 0.5), PriceWindow(13 * 60, 15 * 60, 2.0)))
+    for price in (DAY, NIGHT, both):
+        for begin_at in (NOON, NOON + 5.3 * HOUR_S, NOON + 13.9 * HOUR_S):
+            least_s = price.least_base_s(seconds, begin_at, begin_at + latest_h * HOUR_S)
+            minutes = range(int(min(latest_h, 24.0) * 60) + 1)
+            tried_s = min(price.base_s(begin_at + 60.0 * minute, seconds) for minute in minutes)
+            assert least_s <= tried_s + 1e-6
+            assert least_s >= tried_s - 60.0
+    assert Price(5).least_base_s(seconds, NOON) == seconds

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import infra.core.placement.pipeline as pipeline_module
+from infra.core.canonical import canonical
 from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Purchase
 from infra.core.placement.decision import ChangeKind, Outcome, ReasonCode
@@ -187,6 +189,25 @@ def test_why_a_stage_lies_where_it_does() -> None:
     other = plan.stages[0].alternative
     assert (other.site, other.offer) == ("cloud-eu", "spot")
     assert other.extra_micro > 0
+
+
+def test_what_a_plan_is_compared_with_is_worked_out_when_looked_at(monkeypatch) -> None:
+    asked: list[str] = []
+
+    def watched(name: str) -> None:
+        function = getattr(pipeline_module, name)
+        monkeypatch.setattr(pipeline_module, name, lambda *args: asked.append(name) or function(*args))
+
+    watched("one_after_the_other")
+    watched("next_best")
+    chain = pipeline(stage("a"), stage("b", "a"))
+    plan, again = decide_pipeline(chain, snapshot()), decide_pipeline(chain, snapshot())
+    assert not asked
+    assert plan.stage_by_stage.cost_micro >= plan.cost_micro
+    assert plan.stages[1].alternative is not None
+    assert (asked.count("one_after_the_other"), asked.count("next_best")) == (1, 1)
+    assert plan.stage_by_stage is plan.stage_by_stage
+    assert canonical(plan) == canonical(again)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ from infra.core.placement.pipeline_search import Found, best_schedule
 from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import Fallback
 
-PIPELINE_ENGINE = "headrace-pipeline/1"
+PIPELINE_ENGINE = "headrace-pipeline/2"
 """Changes whenever equal inputs may give another plan."""
 
 MOST_CHANGES = 3

@@ -21,60 +21,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from functools import cached_property
 
 import numpy as np
 
 from infra.core.placement.pipeline_figures import Figures, Flags, Floats, Links, figures_of
 from infra.core.placement.pipeline_objective import TRACE_S, Objective
-from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
+from infra.core.placement.pipeline_problem import OUTSIDE, Problem
+from infra.core.placement.pipeline_tables import Flow, Table, even_flow, primary_of, through_of
 
 _COARSE, _FINE = np.arange(-3.0, 6.0), np.arange(-0.75, 1.0, 0.25)
 """Prices of a second that are tried, as powers of four: around the mean price of a second, then around the best."""
 
 
 _PLENTY = 10.0
+"""So many times the least that any plan needs is more than enough."""
 
 _FLOWS = 4
 """Flows that are tried to price time."""
-
-Flow = dict[tuple[int, int], float]
-
-
-class Table:
-    """Least figures of one kind, as arrays for bounds of bounds and as lists for the search.
-
-    Attributes:
-        arrays: By stage, the three that follow as ``[choices, places]``, ``[choices]`` and ``[places] float64``.
-        here: Of a stage by [stage][choice][place of its primary input].
-        below: Of everything that hangs below it, by [stage][choice].
-        least: Of a stage and everything below, by [stage][place of its primary input].
-        price: Of a second of a unit of flow in this table.
-        flow: How much of the flow goes along each arc (stage, child), and (``OUTSIDE``, first stage).
-    """
-
-    def __init__(
-        self,
-        here: list[Floats],
-        below: list[Floats],
-        least: list[Floats],
-        price: float = 0.0,
-        flow: Flow | None = None,
-    ) -> None:
-        self.arrays = here, below, least
-        self.price, self.flow = price, flow or {}
-
-    @cached_property
-    def here(self) -> list[list[list[float]]]:
-        return [each.tolist() for each in self.arrays[0]]
-
-    @cached_property
-    def below(self) -> list[list[float]]:
-        return [each.tolist() for each in self.arrays[1]]
-
-    @cached_property
-    def least(self) -> list[list[float]]:
-        return [each.tolist() for each in self.arrays[2]]
 
 
 class Bounds:
@@ -87,7 +50,7 @@ class Bounds:
 
     def __init__(self, problem: Problem) -> None:
         self._problem, links, self.now_at = problem, Links(problem), problem.now_at
-        self.primary = [_primary(stage) for stage in problem.stages]
+        self.primary = [primary_of(stage) for stage in problem.stages]
         self._kept = [
             np.array([problem.place_of(stage.index, option.site) for option in stage.options], dtype=np.intp)
             for stage in problem.stages
@@ -173,7 +136,7 @@ class Bounds:
         found, highest, money = self.tolls, self.root(self.cost), [each.cost for each in self._figures]
         for stage in self._problem.stages:
             others = [(parent, size) for parent, size in stage.parents if size and parent != self.primary[stage.index]]
-            open_options = np.isfinite(self._figures[stage.index].cost).any(axis=1)
+            open_options = np.isfinite(self._figures[stage.index].cost).any(axis=1).tolist()
             sites = sorted({option.site for option, left in zip(stage.options, open_options, strict=True) if left})
             if not others:
                 continue
@@ -225,9 +188,9 @@ class Bounds:
         left_s = deadline_at - self._problem.now_at
         highest, best = self.root(self.need if of_need else self.cost), None
         mean = max(1.0, highest) / max(1.0, left_s)
-        flow, price = self._hints.get(of_need, (_even_flow(self._problem), 0.0))
+        flow, price = self._hints.get(of_need, (even_flow(self._problem), 0.0))
         for step in range(_FLOWS if self._forks else 1):
-            through = _through(self._problem, flow)
+            through = through_of(self._problem, flow)
             for grid in (_COARSE, _FINE) if not price else (_FINE,):
                 prices = (price or mean) * 4.0**grid
                 priced = [
@@ -249,7 +212,8 @@ class Bounds:
             return None
         priced, below, least, place, price, flow = best
         self._hints = {**self._hints, of_need: (flow, price)}
-        return Table(*([each[place] for each in part] for part in (priced, below, least)), price, flow)
+        at_price = [[each[place] for each in part] for part in (priced, below, least)]
+        return Table(at_price[0], at_price[1], at_price[2], price, flow)
 
     def _least_options(self, here: list[Floats], below: list[Floats]) -> tuple[int, ...]:
         """The options that come to the least figure of the whole pipeline."""
@@ -307,7 +271,8 @@ class Bounds:
     def ends(self) -> tuple[list[float], list[Floats]]:
         """When the inputs of each stage are there at the earliest, and when the pipeline ends at the earliest with the stage
         at each of its options and its primary input at each place: ``[choices, places] float64``."""
-        problem, finish_at = self._problem, []
+        problem = self._problem
+        finish_at: list[Floats] = []
         starts: list[float] = []
         found: list[Floats] = []
         for stage, figures in zip(problem.stages, self._figures, strict=True):
@@ -353,26 +318,3 @@ class Bounds:
             below[index] = totals
             least[index] = (here[index] + totals[..., None]).min(axis=-2)
         return below, least
-
-
-def _primary(stage: Stage) -> int:
-    """The largest input; of equal ones the first."""
-    return max(stage.parents, key=lambda parent: (parent[1], -parent[0]), default=(OUTSIDE, 0))[0]
-
-
-def _even_flow(problem: Problem) -> Flow:
-    """One unit from the first stages to the last, split evenly wherever the way forks."""
-    first = [stage.index for stage in problem.stages if not stage.parents]
-    flow = {(OUTSIDE, index): 1.0 / len(first) for index in first}
-    for index, children in enumerate(problem.children):
-        through = sum(share for (_, end), share in flow.items() if end == index)
-        flow |= {(index, child): through / len(children) for child in children}
-    return flow
-
-
-def _through(problem: Problem, flow: Flow) -> list[float]:
-    """How much of the flow goes through each stage."""
-    through = [0.0] * len(problem.stages)
-    for (_, end), share in flow.items():
-        through[end] += share
-    return through

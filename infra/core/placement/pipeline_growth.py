@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import add
 
-from infra.core.placement.pipeline_bounds import Bounds, Table
+from infra.core.placement.pipeline_bounds import Bounds
 from infra.core.placement.pipeline_devices import Devices
 from infra.core.placement.pipeline_labels import Depth, Flow, Label, flow_at
 from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective, whole
 from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
 from infra.core.placement.pipeline_schedule import Limits
+from infra.core.placement.pipeline_tables import Table
 
 
 @dataclass(slots=True)
@@ -191,7 +192,7 @@ class Growth:
 
     def _priced_rest(self, table: Table, flow: Flow, facts: Depth, label: Label) -> tuple[float, float]:
         """Least priced figure of what waits besides this stage, and the seconds until the deadline to set against it."""
-        rest = label.cost_micro if table is self._priced else label.needed_micro
+        rest: float = label.cost_micro if table is self._priced else label.needed_micro
         rest += self._waiting(table, facts, label) + sum([toll[label.places[source]] for source, toll in facts.tolls])
         owed_s = flow.fresh * (self._deadline_at - self._problem.now_at)
         owed_s += sum([share * (self._deadline_at - label.finishes[source]) for source, share in flow.crossing])

@@ -184,19 +184,20 @@ class Problem:
 
     def _run(self, stage: Stage, option: Option, places: tuple[int, ...]) -> Run | None:
         egress_micro, transfer_s = option.egress_micro, option.transfer_s
-        durations: Durations | None = option.durations
+        durations = option.durations
         for (_, size), place in zip(stage.parents, places, strict=True):
             if place not in (option.site, OUTSIDE) and size:
                 egress_micro += egress_of(size, self.sites[place])
                 transfer_s += transfer_of(size, self.sites[place], option.where)
         high_s = option.high_s
         if transfer_s != option.transfer_s:
+            # What is never interrupted takes as much longer as the transfer does.
+            found: Durations | None = option.durations.moving(transfer_s)
             if option.offer.interruptions_per_hour:
-                durations = durations_at(stage.world, option.where, option.offer, transfer_s)
-            else:  # what is never interrupted takes as much longer as the transfer does
-                durations = option.durations.moving(transfer_s)
-            if durations is None:
+                found = durations_at(stage.world, option.where, option.offer, transfer_s)
+            if found is None:
                 return None
+            durations = found
             high_s = durations.at(stage.world.request.deadline_probability)
             if high_s > LONGEST_RUN_S:
                 return None

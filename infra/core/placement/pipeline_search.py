@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
 
-from infra.core.placement.pipeline_bounds import Bounds, Table
+from infra.core.placement.pipeline_bounds import Bounds
 from infra.core.placement.pipeline_dominance import Dominance
 from infra.core.placement.pipeline_growth import Ahead, Growth
 from infra.core.placement.pipeline_labels import Label, depths_of
@@ -31,6 +31,7 @@ from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective, who
 from infra.core.placement.pipeline_problem import Problem, scarce_among
 from infra.core.placement.pipeline_schedule import Limits, Schedule, in_order, one_after_the_other
 from infra.core.placement.pipeline_sharing import Sharing, crowds, fits
+from infra.core.placement.pipeline_tables import Table
 
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""
@@ -191,9 +192,9 @@ class Search:
                         heappush(heap, (key.first, key.second, -depth, label.choices, label.starts, _CROWDED, label))
                         continue
                 best = self._shared.get(label.choices) or sharing.best(ceiling)
-                key = None if best is None else objective.of(best)
                 # What is worse than the ceiling need not be the best of its kind: the search for it was cut short.
-                if best is not None and key is not None and (ceiling is None or not key.is_worse(ceiling)):
+                if best is not None and (ceiling is None or not objective.of(best).is_worse(ceiling)):
+                    key = objective.of(best)
                     self._shared[label.choices] = best
                     ceiling = key if ceiling is None else min(key, ceiling)
                     label.resolved = best
