@@ -39,7 +39,7 @@ test: $(STAMP) ## Run the test suite (all but what needs root)
 	$(RUN)/python -m pytest -m "not root" --numprocesses 2 --no-loadscope-reorder
 
 # One process: an emulated cloud's machines want the cores for themselves.
-test-root: $(STAMP) ## Run the tests on the emulated EC2, which need root and iproute2
+test-root: $(STAMP) ## Run the tests on an emulated EC2 and a real Slurm, which need root
 	$(RUN)/python -m pytest -m root
 
 test-fast: $(STAMP) ## Run the tests that start no servers or clusters

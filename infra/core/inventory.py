@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from infra.core.cluster_settings import Ec2Settings, SlurmSettings
 from infra.core.errors import InputError
 from infra.core.jurisdictions import countries_of, require_country
 from infra.core.pricing import Price
@@ -43,44 +44,18 @@ class Cluster(StrEnum):
     """The built-in cloud whose virtual machines are processes on this machine (always simulated)."""
     EC2 = "ec2"
     """Machines of AWS EC2, started for each lease."""
+    SLURM = "slurm"
+    """Jobs in the queue of an on-prem Slurm, put there for each lease."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ec2Settings:
-    """Where and how a pool's EC2 machines are started. They have private addresses only, and encrypted volumes.
+MACHINE_CLOUDS = (Cluster.EC2,)
+"""Kinds of cluster whose offers are machines of a named type."""
 
-    Attributes:
-        image: Machine image (AMI) that has Docker and, for GPUs, NVIDIA's driver and container toolkit.
-        subnets: One for each availability zone that may be used; a cluster lies in one, and the next is tried when a
-            zone has no capacity.
-        security_groups: Firewalls of every machine: members reach each other, the site's worker reaches port 8786.
-        docker_image: Container with this software, in the version that the site's worker has.
-        scheduler_instance_type: Kind of machine of the Dask scheduler, always on demand.
-        instance_profile: Name or ARN of the IAM instance profile of the machines, or ``None`` for no rights at all.
-        volume_gb: Size of the root volume.
-    """
-
-    region: str
-    image: str
-    subnets: tuple[str, ...]
-    security_groups: tuple[str, ...]
-    docker_image: str
-    scheduler_instance_type: str = "t3.small"
-    instance_profile: str | None = None
-    volume_gb: int = 40
-
-    def __post_init__(self) -> None:
-        where = f"ec2 in {self.region}"
-        if not self.security_groups:
-            raise InputError(
-                "NO_SECURITY_GROUP",
-                "without a security group dask-cloudprovider makes one that opens ports 8786 and 8787 to the internet",
-                f"{where}: security_groups",
-                "name a group whose members reach each other, and whose port 8786 the site's worker reaches",
-            )
-        if not self.subnets:
-            raise InputError("NO_SUBNET", "no subnet", f"{where}: subnets", "name one for each availability zone")
-        require_number(self.volume_gb, f"{where}: volume_gb", exclusive=True)
+_NEEDED = {
+    Cluster.EC2: "region, image, subnets, security_groups and docker_image",
+    Cluster.SLURM: "partition and gres",
+}
+"""Kinds of cluster with settings, in the field of their name, and what must be in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,38 +107,61 @@ class Pool:
 
     Attributes:
         ec2: How machines are started, for a pool of :attr:`Cluster.EC2` and no other.
+        slurm: How jobs are submitted, for a pool of :attr:`Cluster.SLURM` and no other.
     """
 
     name: str
     cluster: Cluster
     offers: tuple[Offer, ...]
     ec2: Ec2Settings | None = None
+    slurm: SlurmSettings | None = None
 
     def __post_init__(self) -> None:
         where = f"pool {self.name}"
-        if (self.ec2 is None) == (self.cluster is Cluster.EC2):
-            missing = self.ec2 is None
-            raise InputError(
-                "CONTRADICTORY_POOL",
-                "an ec2 pool without its settings" if missing else f"settings of ec2 in a pool that is {self.cluster}",
-                f"{where}: ec2",
-                "add region, image, subnets, security_groups and docker_image" if missing else "remove them",
-            )
-        for offer in self.offers:
-            if (offer.instance_type is None) == (self.cluster is Cluster.EC2):
+        for kind, needed in _NEEDED.items():
+            missing = getattr(self, kind.value) is None
+            if missing == (self.cluster is kind):
                 raise InputError(
                     "CONTRADICTORY_POOL",
-                    f"an offer of a pool that is {self.cluster} with instance_type {offer.instance_type}",
-                    f"{where}: offer {offer.name}: instance_type",
-                    "name the instance type, such as g5.xlarge" if offer.instance_type is None else "remove it",
+                    f"a pool that is {kind} without its settings"
+                    if missing
+                    else f"settings of {kind} in a pool that is {self.cluster}",
+                    f"{where}: {kind}",
+                    f"add {needed}" if missing else "remove them",
                 )
-            if self.cluster is Cluster.EC2 and offer.purchase is Purchase.OWNED:
-                raise InputError(
-                    "CONTRADICTORY_OFFER",
-                    "machines of a cloud are not owned",
-                    f"{where}: offer {offer.name}: purchase",
-                    "use on_demand or spot",
-                )
+        for index, offer in enumerate(self.offers):
+            self._check_offer(offer, f"{where}: offers[{index}]")
+
+    def _check_offer(self, offer: Offer, where: str) -> None:
+        of_a_type = self.cluster in MACHINE_CLOUDS
+        if (offer.instance_type is None) == of_a_type:
+            raise InputError(
+                "CONTRADICTORY_POOL",
+                f"an offer of a pool that is {self.cluster} with instance_type {offer.instance_type}",
+                f"{where}.instance_type",
+                "name the instance type, such as g5.xlarge" if of_a_type else "remove it",
+            )
+        if of_a_type and offer.purchase is Purchase.OWNED:
+            raise InputError(
+                "CONTRADICTORY_OFFER",
+                "machines of a cloud are not owned",
+                f"{where}.purchase",
+                "use on_demand or spot",
+            )
+        if self.cluster is Cluster.SLURM and offer.purchase is Purchase.SPOT:
+            raise InputError(
+                "CONTRADICTORY_OFFER",
+                "jobs in a queue of Slurm cannot be spot",
+                f"{where}.purchase",
+                "use owned or on_demand",
+            )
+        if self.slurm is not None and offer.device not in dict(self.slurm.gres):
+            raise InputError(
+                "CONTRADICTORY_POOL",
+                f"no generic resource of Slurm for the device {offer.device}",
+                f"{where}.device",
+                f"add it to slurm.gres, for example {offer.device}: gpu:1, or null for cores alone",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field
 
 from infra.core.errors import InputError
-from infra.core.inventory import Cluster, Ec2Settings, Offer, Pool, Purchase, Site, TrustZone
+from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
 from infra.core.jurisdictions import require_country
 from infra.core.pricing import Price, PriceWindow
 from infra.core.units import instant, micro_from_usd
+from infra.documents.clusters import Ec2Document, SlurmDocument, settings_of
 from infra.documents.fields import Count, Document, Instant, MinuteOfDay, Name, Number, Positive, Text, Usd, minute_of
 from infra.documents.files import config_path, display, read_tree
 from infra.documents.problems import join, located, validated
-
-AWS_COUNTRIES = {
-    "af-south-1": "ZA",
-    **dict.fromkeys(("us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-east-1", "us-gov-west-1"), "US"),
-    **dict.fromkeys(("ca-central-1", "ca-west-1"), "CA"),
-    "mx-central-1": "MX",
-    "sa-east-1": "BR",
-    "eu-central-1": "DE",
-    "eu-central-2": "CH",
-    "eu-west-1": "IE",
-    "eu-west-2": "GB",
-    "eu-west-3": "FR",
-    "eu-north-1": "SE",
-    "eu-south-1": "IT",
-    "eu-south-2": "ES",
-    "il-central-1": "IL",
-    "me-central-1": "AE",
-    "me-south-1": "BH",
-    **dict.fromkeys(("ap-south-1", "ap-south-2"), "IN"),
-    **dict.fromkeys(("ap-northeast-1", "ap-northeast-3"), "JP"),
-    "ap-northeast-2": "KR",
-    "ap-east-1": "HK",
-    "ap-east-2": "TW",
-    "ap-southeast-1": "SG",
-    **dict.fromkeys(("ap-southeast-2", "ap-southeast-4"), "AU"),
-    "ap-southeast-3": "ID",
-    "ap-southeast-5": "MY",
-    "ap-southeast-7": "TH",
-    **dict.fromkeys(("cn-north-1", "cn-northwest-1"), "CN"),
-}
-"""The country that each AWS region is in (AWS's list of regions). One that is not here is not checked."""
 
 _RENAMED = {"egress_micro_per_gb": "egress_usd_per_gb", "price": "price_usd_per_hour"}
 
@@ -87,41 +56,16 @@ class OfferDocument(Document):
     )
 
 
-class Ec2Document(Document):
-    """How a pool's EC2 machines are started: private addresses only, encrypted volumes, credentials never in a file."""
-
-    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region, in the site's own country.")
-    image: str = Field(
-        pattern=r"^ami-[0-9a-f]{8,17}$",
-        description="Machine image (AMI) that has Docker and, for GPUs, NVIDIA's driver and container toolkit.",
-    )
-    subnets: tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")], ...] = Field(
-        min_length=1, description="One for each availability zone that may be used, tried in this order."
-    )
-    security_groups: tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]{8,17}$")], ...] = Field(
-        (),
-        json_schema_extra={"minItems": 1},
-        description="Required: whose members reach each other, and whose port 8786 the site's worker reaches.",
-    )
-    docker_image: Text = Field(description="Container with this software, in the version that the site's worker has.")
-    scheduler_instance_type: str = Field(
-        "t3.small", pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$", description="Machine of the Dask scheduler, always on demand."
-    )
-    instance_profile: Text | None = Field(
-        None, description="Name or ARN of the machines' IAM instance profile; none for no rights at all."
-    )
-    volume_gb: Annotated[int, Field(strict=True, ge=8, le=16_384)] = Field(40, description="Size of the root volume.")
-
-
 class PoolDocument(Document):
     """A Prefect work pool at the site."""
 
     name: Name = Field(description="Name of the Prefect work pool; unique among all sites.")
     cluster: Cluster = Field(
-        description="How a run gets its Dask cluster: attached (a standing one), local (the built-in simulated cloud) "
-        "or ec2 (machines of AWS EC2, started for it)."
+        description="How a run gets its Dask cluster: attached (a standing one), local (the built-in simulated cloud), "
+        "ec2 (machines of AWS EC2, started for it) or slurm (jobs in an on-prem queue)."
     )
     ec2: Ec2Document | None = Field(None, description="Where and how machines are started; for cluster: ec2.")
+    slurm: SlurmDocument | None = Field(None, description="How jobs are put into the queue; for cluster: slurm.")
     offers: tuple[OfferDocument, ...] = Field(min_length=1, description="What the pool sells.")
 
 
@@ -163,23 +107,12 @@ class SiteDocument(Document):
 
 
 def _pool(pool: PoolDocument, jurisdiction: str, where: str, path: str) -> Pool:
-    settings = None
-    if pool.ec2 is not None:
-        country = AWS_COUNTRIES.get(pool.ec2.region)
-        if country is not None and country != jurisdiction:
-            raise InputError(
-                "CONTRADICTORY_SITE",
-                f"{pool.ec2.region} is in {country}, the site says {jurisdiction}",
-                join(where, f"{path}.ec2.region"),
-                "correct the jurisdiction, or choose a region in that country",
-            )
-        with located(where, f"{path}.ec2"):
-            settings = Ec2Settings(**pool.ec2.model_dump())
+    settings = settings_of(pool, jurisdiction, where, path)
     offers = tuple(
         _offer(offer, pool.cluster, where, f"{path}.offers[{index}]") for index, offer in enumerate(pool.offers)
     )
     with located(where, path):
-        return Pool(pool.name, pool.cluster, offers, settings)
+        return Pool(pool.name, pool.cluster, offers, **settings)
 
 
 def _offer(offer: OfferDocument, cluster: Cluster, where: str, path: str) -> Offer:

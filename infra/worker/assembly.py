@@ -59,6 +59,10 @@ def providers_of(settings: SiteSettings) -> Callable[[Pool], ClusterProvider]:
             from infra.adapters.clusters_ec2 import Ec2Cloud
 
             return Ec2Cloud(settings.directory, warm=True)
+        if kind is Cluster.SLURM:
+            from infra.adapters.clusters_slurm import SlurmClusters
+
+            return SlurmClusters(settings.directory, warm=True)
         from infra.adapters.clusters_local import LocalCloud
 
         return LocalCloud(settings.directory, preload=("pandas", "torch"), warm=True)

@@ -71,8 +71,8 @@ class SiteReaper:
     def _kinds(self) -> list[str]:
         pools = self._site.pools if self._site is not None else ()
         written = {found.document().get("provider") for found in LeaseDirectory.all(self._state_dir)}
-        cloud = "ec2" in written or any(pool.ec2 is not None for pool in pools)
-        return ["local", "attached", *(["ec2"] if cloud else [])]
+        wanted = {pool.cluster.value for pool in pools} | written
+        return ["local", "attached", *(kind for kind in ("ec2", "slurm") if kind in wanted)]
 
     def _provider(self, kind: str) -> ClusterProvider:
         if kind not in self._made:
@@ -88,6 +88,10 @@ class SiteReaper:
             from infra.adapters.clusters_attached import AttachedCluster
 
             return AttachedCluster(self._state_dir)
+        if kind == "slurm":
+            from infra.adapters.clusters_slurm import SlurmClusters
+
+            return SlurmClusters(self._state_dir, environ=self._environ)
         from infra.adapters.clusters_ec2 import Ec2Cloud
 
         cloud = Ec2Cloud(self._state_dir, environ=self._environ)

@@ -1,4 +1,4 @@
-"""What every cluster provider promises, on the fake, on a standing cluster, on the simulated cloud and on EC2."""
+"""What every cluster provider promises, on the fake, on a standing cluster, on the simulated cloud, on EC2 and on Slurm."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from infra.adapters.clusters_memory import MemoryClusters
 from infra.core.errors import ConflictError, InputError, UnavailableError
 from infra.core.inventory import Offer, Site
 from tests.clouds.ec2 import Ec2Emulator
+from tests.clouds.slurm import Slurm
 from tests.integration.clusters_support import (
     client,
     lease,
@@ -27,6 +28,7 @@ from tests.integration.clusters_support import (
     until,
 )
 from tests.integration.ec2_support import ON_EC2, ec2_offer, ec2_provider, ec2_site
+from tests.integration.slurm_support import ON_SLURM, slurm_offer, slurm_provider, slurm_site
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Provided:
     offer: Offer = field(default_factory=offer)
     site: Site = field(default_factory=site)
     cloud: Ec2Emulator | None = None
+    slurm: Slurm | None = None
 
     @property
     def real(self) -> bool:
@@ -55,6 +58,9 @@ class Provided:
             self.provider._start_timeout_s = 0.0
         if self.cloud is not None:
             self.cloud.faults.no_capacity = [["*", "*"]]
+        if self.slurm is not None:
+            self.slurm.set_node("drain")
+            self.provider._start_timeout_s = 2.0
         return 9 if self.name == "attached" else 1
 
 
@@ -71,12 +77,19 @@ def cloud() -> Iterator[Ec2Emulator]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    with Slurm() as running:
+        yield running
+
+
 @pytest.fixture(
     params=[
         "memory",
         pytest.param("attached", marks=pytest.mark.slow),
         pytest.param("local", marks=pytest.mark.slow),
         pytest.param("ec2", marks=ON_EC2),
+        pytest.param("slurm", marks=ON_SLURM),
     ]
 )
 def provided(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provided]:
@@ -93,6 +106,11 @@ def provided(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provide
         cloud = request.getfixturevalue("cloud")
         with ec2_provider(cloud, tmp_path) as provider:
             yield Provided("ec2", provider, tmp_path, ec2_offer(), ec2_site(cloud), cloud)
+        return
+    if request.param == "slurm":
+        slurm = request.getfixturevalue("slurm")
+        with slurm_provider(slurm, tmp_path) as provider:
+            yield Provided("slurm", provider, tmp_path, slurm_offer(), slurm_site(), slurm=slurm)
         return
     provider = LocalCloud(tmp_path)
     yield Provided("local", provider, tmp_path)
@@ -177,7 +195,9 @@ def test_a_lease_that_has_ended_is_not_opened(provided: Provided) -> None:
 
 
 def test_an_ended_lease_disappears_by_itself(provided: Provided) -> None:
-    provided.open("short", life_s={"memory": 0.1, "attached": 2.0, "local": 10.0, "ec2": 12.0}[provided.name])
+    provided.open(
+        "short", life_s={"memory": 0.1, "attached": 2.0, "local": 10.0, "ec2": 12.0, "slurm": 8.0}[provided.name]
+    )
     until(lambda: provided.provider.leases() == ())
     if provided.name == "local":
         until(lambda: not processes_of(provided.state_dir, provided.provider))

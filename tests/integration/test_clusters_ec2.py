@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.adapters import clusters_ec2
 from infra.adapters.clusters_ec2 import Ec2Cloud
 from infra.adapters.local_cloud.environment import machine_environment
 from infra.adapters.local_cloud.records import LeaseDirectory
@@ -217,7 +216,7 @@ def test_a_killed_opener_leaves_nothing(
 def test_machines_end_by_themselves_with_nobody_alive(
     cloud: Ec2Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clusters_ec2, "HARD_END_MARGIN_S", 1.0)
+    monkeypatch.setattr(Ec2Cloud, "hard_end_margin_s", 1.0)
     hard_dir, idle_dir = tmp_path / "hard", tmp_path / "idle"
     with ec2_provider(cloud, hard_dir) as provider, ec2_provider(cloud, idle_dir, idle_timeout_s=4.0) as idle:
         provider.open(lease("hard", life_s=16.0), ec2_offer(), ec2_site(cloud))

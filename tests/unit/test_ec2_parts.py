@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from infra.adapters.certificates import forget_machine_keys, issue_identity
-from infra.adapters.cloud.ec2_fleet import CloudMachine, cloud_environment, owner_of
+from infra.adapters.cloud.ec2_fleet import CloudMachine, cloud_environment
 from infra.adapters.cloud.ec2_user_data import hard_end_command, has_nvidia_gpu, machine_configuration
+from infra.adapters.cloud.tags import owner_of
 from infra.core.errors import InputError
 from infra.core.inventory import Cluster, Ec2Settings
 from infra.documents import load_site
-from infra.documents.sites import AWS_COUNTRIES
+from infra.documents.regions import AWS_COUNTRIES
 
 ROOT = Path(__file__).resolve().parents[2]
-[SITE_YAML] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "clouds.md").read_text(), re.DOTALL)
+SITE_YAML, *_ = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "clouds.md").read_text(), re.DOTALL)
 EC2, OFFER = "pools[0].ec2", "pools[0].offers[0]"
 
 
@@ -49,7 +50,7 @@ def test_the_guide_s_site_file_is_one(tmp_path: Path) -> None:
         ("      docker_image: registry.example/headrace:1.4\n", "", "MISSING_KEY", f"{EC2}.docker_image"),
         ("region: eu-central-1", "access_key: AKIA", "UNKNOWN_KEY", f"{EC2}.access_key"),
         ("cluster: ec2", "cluster: attached", "CONTRADICTORY_OFFER", f"{OFFER}.purchase"),
-        ("        instance_type: g5.xlarge\n", "", "CONTRADICTORY_POOL", "pools[0]"),
+        ("        instance_type: g5.xlarge\n", "", "CONTRADICTORY_POOL", f"{OFFER}.instance_type"),
         ("purchase: spot", "purchase: owned", "CONTRADICTORY_OFFER", OFFER),
     ],
 )

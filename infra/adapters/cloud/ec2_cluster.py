@@ -29,14 +29,15 @@ from dask_cloudprovider.aws.ec2 import EC2Cluster, EC2Scheduler, EC2Worker
 from distributed.security import Security
 
 from infra.adapters.certificates import ClusterIdentity
-from infra.adapters.cloud.ec2_fleet import CloudMachine, lease_tags, machines_of, tag_filters
+from infra.adapters.cloud.ec2_fleet import CloudMachine, machines_of, tag_filters
 from infra.adapters.cloud.ec2_user_data import (
     LARGEST_BYTES,
     hard_end_command,
     has_nvidia_gpu,
     machine_configuration,
 )
-from infra.core.inventory import Ec2Settings
+from infra.adapters.cloud.tags import lease_tags
+from infra.core.cluster_settings import Ec2Settings
 from infra.ports import Lease
 
 CREATE_TIMEOUT_S = 60.0
@@ -72,7 +73,7 @@ class Ec2Order:
     """What a lease's machines are to be.
 
     Attributes:
-        owner: See :func:`infra.adapters.cloud.ec2_fleet.owner_of`.
+        owner: See :func:`infra.adapters.cloud.tags.owner_of`.
         spot: Whether the workers are spot instances.
         machine_ends_at: Hard end of each machine's life, a little after the lease's.
         serve_timeout_s: How long a machine may take to serve.

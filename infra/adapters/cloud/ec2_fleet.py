@@ -1,25 +1,15 @@
-"""Finds and ends EC2 machines by their tags, whoever started them, and reads what the cloud says of their ends.
-
-Tags are all that is left of a machine when the process that started it was killed before it wrote anything down.
-"""
+"""Finds and ends EC2 machines by their tags, whoever started them, and reads what the cloud says of their ends."""
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from infra.adapters.cloud.tags import LEASE
 from infra.core.errors import UnavailableError
-from infra.ports import Lease
-
-LEASE, RUN, ATTEMPT = "headrace:lease", "headrace:run", "headrace:attempt"
-SITE, EXPIRES_AT, OWNER, ROLE = "headrace:site", "headrace:expires-at", "headrace:owner", "headrace:role"
 
 ALIVE = ("pending", "running", "stopping", "stopped")
 """States in which an instance costs money or may again."""
@@ -27,28 +17,6 @@ ALIVE = ("pending", "running", "stopping", "stopped")
 CLOUD_PREFIX = "HEADRACE_CLOUD_"
 _INSTANT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _TAKEN_BACK = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown", "Server.InsufficientInstanceCapacity")
-
-
-def lease_tags(lease: Lease, owner: str) -> dict[str, str]:
-    """Tags of everything that is made for a lease."""
-    return {
-        LEASE: lease.id,
-        RUN: lease.run_id,
-        ATTEMPT: str(lease.attempt),
-        SITE: lease.site,
-        OWNER: owner,
-        EXPIRES_AT: datetime.fromtimestamp(lease.ends_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-
-
-def owner_of(state_dir: Path) -> str:
-    """A name that tells this site's machines from those of others in the same account; made once and kept."""
-    path = Path(state_dir) / "cloud-owner"
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(8))
-    return path.read_text().strip()
 
 
 def cloud_environment(environ: Mapping[str, str]) -> dict[str, str]:

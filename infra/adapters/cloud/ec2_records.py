@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from infra.adapters.cloud.ec2_fleet import ROLE, CloudMachine
+from infra.adapters.cloud.ec2_fleet import CloudMachine
+from infra.adapters.cloud.tags import ROLE
 from infra.adapters.local_cloud.records import LeaseDirectory, read_json, write_json
 
 

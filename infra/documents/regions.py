@@ -1,0 +1,32 @@
+"""The countries that regions of public clouds are in, from the providers' own lists. A region that is not here is not checked."""
+
+AWS_COUNTRIES = {
+    "af-south-1": "ZA",
+    **dict.fromkeys(("us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-east-1", "us-gov-west-1"), "US"),
+    **dict.fromkeys(("ca-central-1", "ca-west-1"), "CA"),
+    "mx-central-1": "MX",
+    "sa-east-1": "BR",
+    "eu-central-1": "DE",
+    "eu-central-2": "CH",
+    "eu-west-1": "IE",
+    "eu-west-2": "GB",
+    "eu-west-3": "FR",
+    "eu-north-1": "SE",
+    "eu-south-1": "IT",
+    "eu-south-2": "ES",
+    "il-central-1": "IL",
+    "me-central-1": "AE",
+    "me-south-1": "BH",
+    **dict.fromkeys(("ap-south-1", "ap-south-2"), "IN"),
+    **dict.fromkeys(("ap-northeast-1", "ap-northeast-3"), "JP"),
+    "ap-northeast-2": "KR",
+    "ap-east-1": "HK",
+    "ap-east-2": "TW",
+    "ap-southeast-1": "SG",
+    **dict.fromkeys(("ap-southeast-2", "ap-southeast-4"), "AU"),
+    "ap-southeast-3": "ID",
+    "ap-southeast-5": "MY",
+    "ap-southeast-7": "TH",
+    **dict.fromkeys(("cn-north-1", "cn-northwest-1"), "CN"),
+}
+"""The country that each AWS region is in."""
