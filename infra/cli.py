@@ -22,6 +22,7 @@ COMMANDS = (
     "costs",
     "records",
     "site",
+    "catalogue",
     "calibration",
     "data",
     "simulate",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from infra.core.catalogue import Provider
 from infra.core.cluster_settings import SLURM_DIRECTIVES, Ec2Settings, SlurmSettings
 from infra.core.errors import InputError
 from infra.documents.fields import Document, Name, Positive, Text
@@ -92,6 +93,13 @@ def settings_of(pool: PoolSections, jurisdiction: str, where: str, path: str) ->
         with located(where, f"{path}.slurm"):
             found["slurm"] = SlurmSettings(**values | {"gres": tuple(values["gres"].items())})
     return found
+
+
+def place_of(settings: dict[str, Any]) -> tuple[Provider, str] | None:
+    """Provider and region of the machines of a pool with these settings; ``None`` when it starts none of a named type."""
+    if "ec2" in settings:
+        return Provider.AWS, settings["ec2"].region
+    return None
 
 
 def _require_country(country: str | None, region: str, jurisdiction: str, where: str) -> None:

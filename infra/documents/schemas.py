@@ -13,6 +13,7 @@ from infra.core.placement.decision import Decision
 from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import WorkloadRequest
 from infra.documents.answer import DecisionAnswer
+from infra.documents.catalogue import CatalogueDocument
 from infra.documents.fields import NAME_PATTERN
 from infra.documents.pipeline import PipelineDocument
 from infra.documents.pipeline_answer import PipelineAnswer
@@ -94,6 +95,7 @@ _SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "policy-cases": ("The cases beside a policy", _model(CasesDocument)),
     "tenants": ("The tenants file", _model(TenantsDocument)),
     "rates": ("The rates file", _model(RatesDocument)),
+    "catalogue": ("The catalogue of machine types", _model(CatalogueDocument)),
     "decision": ("The answer of headrace place --json", _model(DecisionAnswer)),
     "pipeline-decision": ("The answer of headrace place --json for a pipeline", _model(PipelineAnswer)),
     "request-record": ("The request as it is recorded", lambda: record_schema(WorkloadRequest)),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from infra.core.catalogue import Catalogue, MachineType, Provider
 from infra.core.errors import InputError
 from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
 from infra.core.jurisdictions import require_country
 from infra.core.pricing import Price, PriceWindow
 from infra.core.units import instant, micro_from_usd
-from infra.documents.clusters import Ec2Document, SlurmDocument, settings_of
+from infra.documents.catalogue import catalogue_path, load_catalogue
+from infra.documents.clusters import Ec2Document, SlurmDocument, place_of, settings_of
 from infra.documents.fields import Count, Document, Instant, MinuteOfDay, Name, Number, Positive, Text, Usd, minute_of
 from infra.documents.files import config_path, display, read_tree
 from infra.documents.problems import join, located, validated
@@ -27,17 +32,37 @@ class PriceWindowDocument(Document):
     factor: Number = Field(description="Multiplier of price_usd_per_hour.")
 
 
+_FROM_CATALOGUE = ("device", "memory_gb", "price_usd_per_hour")
+"""What an offer with an instance type may leave to the catalogue; all others must say it."""
+
+
+def _left_out(schema: dict[str, Any]) -> None:
+    """The default stands for what was left out and is no value to write."""
+    schema.pop("default", None)
+
+
 class OfferDocument(Document):
-    """Something that a pool can sell now."""
+    """Something that a pool can sell now. With an instance type, the catalogue knows what is left out here."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"not": {"required": ["instance_type"]}},
+            "then": {"required": list(_FROM_CATALOGUE)},
+        }
+    )
 
     name: Name = Field(description="Unique within the site.")
     purchase: Purchase = Field(description="How it is paid for.")
-    device: Name = Field(description="Kind of device, for example gpu-l4.")
+    device: Name = Field("", json_schema_extra=_left_out, description="Kind of device, for example gpu-l4.")
     capacity: Count = Field(description="How many devices of it exist.")
-    memory_gb: Positive = Field(description="Memory of one device in gigabytes (10^9 bytes).")
+    memory_gb: Positive = Field(
+        0.0, json_schema_extra=_left_out, description="Memory of one device in gigabytes (10^9 bytes)."
+    )
     relative_speed: Positive = Field(1.0, description="Throughput of one device; the reference device has 1.0.")
     price_usd_per_hour: Usd | None = Field(
-        description="USD for one device for one hour; null when it is not known, and then nothing is placed here."
+        None,
+        json_schema_extra=_left_out,
+        description="USD for one device for one hour; null when it is not known, and then nothing is placed here.",
     )
     price_valid_until: Instant | None = Field(
         None, description="ISO 8601 instant after which the price is stale and nothing is placed here."
@@ -83,8 +108,11 @@ class SiteDocument(Document):
     bandwidth_mbps: Positive = Field(1000.0, description="Megabits per second in and out of this site.")
     pools: tuple[PoolDocument, ...] = Field(min_length=1, description="Its work pools.")
 
-    def to_core(self, where: str) -> Site:
+    def to_core(self, where: str, catalogue: Callable[[], Catalogue]) -> Site:
         """The core value.
+
+        Args:
+            catalogue: Called when an offer names a machine type.
 
         Raises:
             InputError: for what contradicts itself, with ``where`` and the path in the file.
@@ -92,7 +120,8 @@ class SiteDocument(Document):
         with located(where):
             require_country(self.jurisdiction, "jurisdiction")
         pools = tuple(
-            _pool(pool, self.jurisdiction, where, f"pools[{pool_index}]") for pool_index, pool in enumerate(self.pools)
+            _pool(pool, self.jurisdiction, catalogue, where, f"pools[{pool_index}]")
+            for pool_index, pool in enumerate(self.pools)
         )
         with located(where, renamed=_RENAMED):
             return Site(
@@ -106,16 +135,46 @@ class SiteDocument(Document):
             )
 
 
-def _pool(pool: PoolDocument, jurisdiction: str, where: str, path: str) -> Pool:
+def _pool(pool: PoolDocument, jurisdiction: str, catalogue: Callable[[], Catalogue], where: str, path: str) -> Pool:
     settings = settings_of(pool, jurisdiction, where, path)
-    offers = tuple(
-        _offer(offer, pool.cluster, where, f"{path}.offers[{index}]") for index, offer in enumerate(pool.offers)
-    )
+    place = place_of(settings)
+    offers = []
+    for index, offer in enumerate(pool.offers):
+        at = f"{path}.offers[{index}]"
+        known = None
+        if place is not None and offer.instance_type is not None:
+            known = catalogue().find(*place, offer.instance_type)
+        _require_complete(offer, known, place, where, at)
+        offers.append(_offer(offer, known, pool.cluster, where, at))
     with located(where, path):
-        return Pool(pool.name, pool.cluster, offers, **settings)
+        return Pool(pool.name, pool.cluster, tuple(offers), **settings)
 
 
-def _offer(offer: OfferDocument, cluster: Cluster, where: str, path: str) -> Offer:
+def _require_complete(
+    offer: OfferDocument, known: MachineType | None, place: tuple[Provider, str] | None, where: str, path: str
+) -> None:
+    if known is not None and known.devices > 1:
+        raise InputError(
+            "SEVERAL_DEVICES",
+            f"{offer.instance_type} has {known.devices} devices, of which a run would use one",
+            join(where, f"{path}.instance_type"),
+            "choose a machine type with one device",
+        )
+    missing = [key for key in _FROM_CATALOGUE if key not in offer.model_fields_set]
+    if not missing or known is not None:
+        return
+    if place is None or offer.instance_type is None:
+        raise InputError("MISSING_KEY", "the key is missing", join(where, f"{path}.{missing[0]}"), f"add {missing[0]}")
+    raise InputError(
+        "NOT_IN_CATALOGUE",
+        f"{place[0]}'s {offer.instance_type} in {place[1]} is not in the catalogue, and the offer leaves out "
+        + ", ".join(missing),
+        join(where, f"{path}.instance_type"),
+        f"write {' and '.join(missing)} here, or add the machine type: headrace catalogue --refresh FILE",
+    )
+
+
+def _offer(offer: OfferDocument, known: MachineType | None, cluster: Cluster, where: str, path: str) -> Offer:
     if cluster is Cluster.ATTACHED and offer.purchase is Purchase.SPOT:
         raise InputError(
             "CONTRADICTORY_OFFER",
@@ -123,51 +182,84 @@ def _offer(offer: OfferDocument, cluster: Cluster, where: str, path: str) -> Off
             join(where, f"{path}.purchase"),
             "use owned or on_demand, or another kind of cluster",
         )
-    price = None
-    if offer.price_usd_per_hour is not None:
-        windows = []
-        for index, window in enumerate(offer.price_windows):
-            with located(where, f"{path}.price_windows[{index}]", {"start": "from", "end": "to"}):
-                windows.append(PriceWindow(minute_of(window.start), minute_of(window.end), window.factor))
-        valid_until_at = None if offer.price_valid_until is None else instant(offer.price_valid_until)
-        price = Price(micro_from_usd(offer.price_usd_per_hour), valid_until_at, tuple(windows))
-    elif offer.price_windows or offer.price_valid_until:
-        raise InputError(
-            "CONTRADICTORY_OFFER",
-            "windows or an end of validity without a price",
-            join(where, f"{path}.price_usd_per_hour"),
-            "give the price or drop the rest",
-        )
+    said = offer.model_fields_set
+    boot_s = known.boot_s if known is not None and known.boot_s is not None and "boot_s" not in said else offer.boot_s
+    price = _price(offer, known, where, path)
     with located(where, path, _RENAMED):
         return Offer(
             name=offer.name,
             purchase=offer.purchase,
-            device=offer.device,
+            device=offer.device if known is None or "device" in said else known.device,
             capacity=offer.capacity,
-            memory_gb=offer.memory_gb,
+            memory_gb=offer.memory_gb if known is None or "memory_gb" in said else known.memory_gb,
             relative_speed=offer.relative_speed,
             price=price,
-            boot_s=offer.boot_s,
+            boot_s=boot_s,
             interruptions_per_hour=offer.interruptions_per_hour,
             instance_type=offer.instance_type,
         )
 
 
-def load_site(path: str | Path) -> Site:
+def _price(offer: OfferDocument, known: MachineType | None, where: str, path: str) -> Price | None:
+    """The offer's own price, or else the catalogue's; the offer's windows and its own end of validity hold for both."""
+    base = (
+        known.price(offer.purchase)
+        if known is not None and "price_usd_per_hour" not in offer.model_fields_set
+        else None
+    )
+    if offer.price_usd_per_hour is not None:
+        base = Price(micro_from_usd(offer.price_usd_per_hour))
+    if base is None:
+        if offer.price_windows or offer.price_valid_until:
+            raise InputError(
+                "CONTRADICTORY_OFFER",
+                "windows or an end of validity without a price",
+                join(where, f"{path}.price_usd_per_hour"),
+                "give the price or drop the rest",
+            )
+        return None
+    windows = []
+    for index, window in enumerate(offer.price_windows):
+        with located(where, f"{path}.price_windows[{index}]", {"start": "from", "end": "to"}):
+            windows.append(PriceWindow(minute_of(window.start), minute_of(window.end), window.factor))
+    valid_until_at = base.valid_until_at if offer.price_valid_until is None else instant(offer.price_valid_until)
+    return Price(base.micro_per_hour, valid_until_at, tuple(windows))
+
+
+def load_site(path: str | Path, catalogue: Catalogue | None = None) -> Site:
     """The site of one file.
 
+    Args:
+        catalogue: The one beside the directory ``sites`` that the file is in, else the configured one, when not given.
+
     Raises:
-        InputError: with the file and the dotted path of what is wrong.
+        InputError: with the file and the dotted path of what is wrong, also in the catalogue when it is needed.
     """
     path = Path(path)
-    return validated(SiteDocument, read_tree(path), display(path)).to_core(display(path))
+    return _load(path, _known(path.absolute().parent, catalogue))
 
 
-def load_sites(directory: str | Path | None = None) -> tuple[Site, ...]:
+def _load(path: Path, catalogue: Callable[[], Catalogue]) -> Site:
+    return validated(SiteDocument, read_tree(path), display(path)).to_core(display(path), catalogue)
+
+
+def _known(folder: Path, catalogue: Catalogue | None) -> Callable[[], Catalogue]:
+    """The catalogue that belongs to a folder of site files, read once and only when it is needed."""
+
+    @cache
+    def read() -> Catalogue:
+        beside = catalogue_path(folder)
+        return load_catalogue(beside if folder.name == "sites" and beside.exists() else None)
+
+    return read if catalogue is None else lambda: catalogue
+
+
+def load_sites(directory: str | Path | None = None, catalogue: Catalogue | None = None) -> tuple[Site, ...]:
     """The sites of all ``*.yaml`` files of a directory, sorted by name.
 
     Args:
         directory: The configured ``sites/`` when it is not given.
+        catalogue: As for :func:`load_site`.
 
     Raises:
         InputError: ``NO_SITES``, ``NAME_MISMATCH``, ``DUPLICATE_POOL`` or what :func:`load_site` raises.
@@ -176,10 +268,11 @@ def load_sites(directory: str | Path | None = None) -> tuple[Site, ...]:
     files = sorted(folder.glob("*.yaml"))
     if not files:
         raise InputError("NO_SITES", "no site file", display(folder), "add one YAML file per site")
+    known = _known(folder.absolute(), catalogue)
     sites: dict[str, Site] = {}
     pools: dict[str, str] = {}
     for path in files:
-        site = load_site(path)
+        site = _load(path, known)
         where = display(path)
         if site.name != path.stem:
             # Sites are looked up by their file's name, and so no name can stand twice.
