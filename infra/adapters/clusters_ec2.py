@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from infra.adapters.certificates import ClusterIdentity, issue_identity
-from infra.adapters.cloud.ec2_fleet import CloudMachine, Ec2Fleet, cloud_environment
-from infra.adapters.cloud.ec2_records import note_ends
+from infra.adapters.cloud.ec2_fleet import Ec2Fleet, cloud_environment
 from infra.adapters.cloud.kept import CERTIFICATE_LEEWAY_S
+from infra.adapters.cloud.machine_records import note_ends
 from infra.adapters.cloud.tagged import Fleet, TaggedClusters
-from infra.adapters.cloud.tags import owner_of
+from infra.adapters.cloud.tags import CloudMachine, owner_of
 from infra.adapters.local_cloud.environment import machine_environment
 from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.canonical import plain

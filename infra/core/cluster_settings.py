@@ -150,3 +150,127 @@ class SlurmSettings:
 def _require(pattern: re.Pattern[str], value: str | None, where: str, remedy: str) -> None:
     if value is not None and not pattern.fullmatch(value):
         raise InputError("BAD_VALUE", f"{value!r} has another form", where, remedy)
+
+
+def _require_firewall(named: object, field: str, where: str, problem: str) -> None:
+    if not named:
+        raise InputError(
+            "NO_SECURITY_GROUP",
+            problem,
+            f"{where}: {field}",
+            "name one whose machines reach each other, and whose port 8786 the site's worker reaches",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GcpSettings:
+    """Where and how a pool's machines of Google Compute Engine are started. They have private addresses only.
+
+    Attributes:
+        zone: One zone; a cluster lies in it.
+        subnetwork: Subnetwork of the zone's region.
+        image: Own image, as ``projects/PROJECT/global/images/NAME``, with Docker, systemd, cloud-init and, for GPUs,
+            NVIDIA's driver and container toolkit.
+        network_tags: Network tags of every machine, to which the firewall's rules apply.
+        docker_image: Container with this software, in the version that the site's worker has.
+        scheduler_machine_type: Kind of machine of the Dask scheduler, always on demand.
+        network_project: Project of the network where it is another one (a shared VPC).
+        service_account: E-mail address of the machines' service account, or ``None`` for no rights at all.
+        disk_gb: Size of the boot disk. Google encrypts disks always.
+        disk_kms_key: Own key for that, as ``projects/…/cryptoKeys/NAME``.
+    """
+
+    project: str
+    zone: str
+    subnetwork: str
+    image: str
+    network_tags: tuple[str, ...]
+    docker_image: str
+    scheduler_machine_type: str = "e2-medium"
+    network_project: str | None = None
+    service_account: str | None = None
+    disk_gb: int = 50
+    disk_type: str = "pd-balanced"
+    disk_kms_key: str | None = None
+
+    def __post_init__(self) -> None:
+        where = f"gcp in {self.zone}"
+        problem = "without network tags dask-cloudprovider gives machines those of public web servers"
+        _require_firewall(self.network_tags, "network_tags", where, problem)
+        require_number(self.disk_gb, f"{where}: disk_gb", exclusive=True)
+
+    @property
+    def region(self) -> str:
+        return self.zone.rpartition("-")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class AzureSettings:
+    """Where and how a pool's virtual machines of Azure are started. They have private addresses only.
+
+    Attributes:
+        subscription: Id of the subscription.
+        resource_group: Group that the machines are made in; the network and the security group are in it as well.
+        subnet: Id of the subnet, ``/subscriptions/…/subnets/NAME``.
+        security_group: Name of the network security group of every machine.
+        image: Id of an own image or of a version of it in a gallery, with Docker, systemd, cloud-init and, for GPUs,
+            NVIDIA's driver and container toolkit.
+        docker_image: Container with this software, in the version that the site's worker has.
+        scheduler_vm_size: Size of the Dask scheduler's machine, never spot.
+        disk_gb: Size of the disk, at most 1023.
+        encryption_at_host: Encrypt disks and caches on the host, too. The subscription must have the feature.
+    """
+
+    subscription: str
+    location: str
+    resource_group: str
+    vnet: str
+    subnet: str
+    security_group: str
+    image: str
+    docker_image: str
+    scheduler_vm_size: str = "Standard_B2s"
+    disk_gb: int = 50
+    encryption_at_host: bool = True
+
+    def __post_init__(self) -> None:
+        where = f"azure in {self.location}"
+        _require_firewall(self.security_group, "security_group", where, "no security group")
+        require_number(self.disk_gb, f"{where}: disk_gb", exclusive=True)
+        if self.disk_gb > 1023:
+            raise InputError("BAD_NUMBER", f"{self.disk_gb} is too large", f"{where}: disk_gb", "use at most 1023")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStackSettings:
+    """Where and how a pool's servers of an OpenStack cloud are started. They have no floating address.
+
+    Attributes:
+        auth_url: Address of the identity service. The credential itself is in the worker's environment.
+        network: Id of the network.
+        security_group: Name or id of the security group of every server.
+        image: Id of an own image with Docker, systemd, cloud-init and, for GPUs, NVIDIA's driver and container toolkit.
+        docker_image: Container with this software, in the version that the site's worker has.
+        scheduler_flavor: Flavor of the Dask scheduler's server.
+        gpu_devices: The devices of the pool that are NVIDIA's; a flavor's name does not tell.
+    """
+
+    auth_url: str
+    region: str
+    network: str
+    security_group: str
+    image: str
+    docker_image: str
+    scheduler_flavor: str
+    gpu_devices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = f"openstack in {self.region}"
+        _require_firewall(self.security_group, "security_group", where, "no security group")
+        if not self.auth_url.startswith("https://"):
+            raise InputError(
+                "BAD_VALUE",
+                f"{self.auth_url!r} is no https address",
+                f"{where}: auth_url",
+                "use https:// : secrets go there",
+            )

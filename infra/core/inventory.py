@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from infra.core.cluster_settings import Ec2Settings, SlurmSettings
+from infra.core.cluster_settings import AzureSettings, Ec2Settings, GcpSettings, OpenStackSettings, SlurmSettings
 from infra.core.errors import InputError
 from infra.core.jurisdictions import countries_of, require_country
 from infra.core.pricing import Price
@@ -46,14 +47,31 @@ class Cluster(StrEnum):
     """Machines of AWS EC2, started for each lease."""
     SLURM = "slurm"
     """Jobs in the queue of an on-prem Slurm, put there for each lease."""
+    GCP = "gcp"
+    """Machines of Google Compute Engine, started for each lease."""
+    AZURE = "azure"
+    """Virtual machines of Azure, started for each lease."""
+    OPENSTACK = "openstack"
+    """Servers of an OpenStack cloud, public or one's own, started for each lease."""
 
 
-MACHINE_CLOUDS = (Cluster.EC2,)
-"""Kinds of cluster whose offers are machines of a named type."""
+INSTANCE_TYPES = {
+    Cluster.EC2: (re.compile(r"[a-z0-9-]+\.[a-z0-9-]+"), "g5.xlarge"),
+    Cluster.GCP: (
+        re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+(\+[a-z0-9-]+)?"),
+        "g2-standard-4 or n1-standard-4+nvidia-tesla-t4",
+    ),
+    Cluster.AZURE: (re.compile(r"(Standard|Basic)_[A-Za-z0-9_-]+"), "Standard_NC4as_T4_v3"),
+    Cluster.OPENSTACK: (re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), "gpu.l4.small"),
+}
+"""Kinds of cluster whose offers are machines of a named type: the form of these names, and an example."""
 
 _NEEDED = {
     Cluster.EC2: "region, image, subnets, security_groups and docker_image",
     Cluster.SLURM: "partition and gres",
+    Cluster.GCP: "project, zone, subnetwork, image, network_tags and docker_image",
+    Cluster.AZURE: "subscription, location, resource_group, vnet, subnet, security_group, image and docker_image",
+    Cluster.OPENSTACK: "auth_url, region, network, security_group, image, docker_image and scheduler_flavor",
 }
 """Kinds of cluster with settings, in the field of their name, and what must be in them."""
 
@@ -108,6 +126,9 @@ class Pool:
     Attributes:
         ec2: How machines are started, for a pool of :attr:`Cluster.EC2` and no other.
         slurm: How jobs are submitted, for a pool of :attr:`Cluster.SLURM` and no other.
+        gcp: As ``ec2``, for :attr:`Cluster.GCP`.
+        azure: As ``ec2``, for :attr:`Cluster.AZURE`.
+        openstack: As ``ec2``, for :attr:`Cluster.OPENSTACK`.
     """
 
     name: str
@@ -115,6 +136,9 @@ class Pool:
     offers: tuple[Offer, ...]
     ec2: Ec2Settings | None = None
     slurm: SlurmSettings | None = None
+    gcp: GcpSettings | None = None
+    azure: AzureSettings | None = None
+    openstack: OpenStackSettings | None = None
 
     def __post_init__(self) -> None:
         where = f"pool {self.name}"
@@ -133,20 +157,34 @@ class Pool:
             self._check_offer(offer, f"{where}: offers[{index}]")
 
     def _check_offer(self, offer: Offer, where: str) -> None:
-        of_a_type = self.cluster in MACHINE_CLOUDS
-        if (offer.instance_type is None) == of_a_type:
+        form, example = INSTANCE_TYPES.get(self.cluster, (None, ""))
+        if (offer.instance_type is None) != (form is None):
             raise InputError(
                 "CONTRADICTORY_POOL",
                 f"an offer of a pool that is {self.cluster} with instance_type {offer.instance_type}",
                 f"{where}.instance_type",
-                "name the instance type, such as g5.xlarge" if of_a_type else "remove it",
+                "remove it" if form is None else f"name the instance type, such as {example}",
             )
-        if of_a_type and offer.purchase is Purchase.OWNED:
+        if form is not None and not form.fullmatch(offer.instance_type or ""):
+            raise InputError(
+                "BAD_VALUE",
+                f"{offer.instance_type!r} is no machine type of {self.cluster}",
+                f"{where}.instance_type",
+                f"name one such as {example}",
+            )
+        if form is not None and self.cluster is not Cluster.OPENSTACK and offer.purchase is Purchase.OWNED:
             raise InputError(
                 "CONTRADICTORY_OFFER",
-                "machines of a cloud are not owned",
+                "machines of a public cloud are not owned",
                 f"{where}.purchase",
                 "use on_demand or spot",
+            )
+        if self.cluster is Cluster.OPENSTACK and offer.purchase is Purchase.SPOT:
+            raise InputError(
+                "CONTRADICTORY_OFFER",
+                "OpenStack has no spot",
+                f"{where}.purchase",
+                "use owned or on_demand",
             )
         if self.cluster is Cluster.SLURM and offer.purchase is Purchase.SPOT:
             raise InputError(

@@ -16,7 +16,15 @@ from infra.core.jurisdictions import require_country
 from infra.core.pricing import Price, PriceWindow
 from infra.core.units import instant, micro_from_usd
 from infra.documents.catalogue import catalogue_path, load_catalogue
-from infra.documents.clusters import Ec2Document, SlurmDocument, place_of, settings_of
+from infra.documents.clusters import (
+    AzureDocument,
+    Ec2Document,
+    GcpDocument,
+    OpenStackDocument,
+    SlurmDocument,
+    place_of,
+    settings_of,
+)
 from infra.documents.fields import Count, Document, Instant, MinuteOfDay, Name, Number, Positive, Text, Usd, minute_of
 from infra.documents.files import config_path, display, read_tree
 from infra.documents.problems import join, located, validated
@@ -76,8 +84,8 @@ class OfferDocument(Document):
     )
     instance_type: str | None = Field(
         None,
-        pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$",
-        description="Kind of machine with one such device, for example g5.xlarge; for pools with cluster: ec2.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,62}$",
+        description="Kind of machine with one such device, as the cloud calls it, for example g5.xlarge.",
     )
 
 
@@ -87,10 +95,13 @@ class PoolDocument(Document):
     name: Name = Field(description="Name of the Prefect work pool; unique among all sites.")
     cluster: Cluster = Field(
         description="How a run gets its Dask cluster: attached (a standing one), local (the built-in simulated cloud), "
-        "ec2 (machines of AWS EC2, started for it) or slurm (jobs in an on-prem queue)."
+        "ec2, gcp, azure, openstack (machines of a cloud, started for it) or slurm (jobs in an on-prem queue)."
     )
     ec2: Ec2Document | None = Field(None, description="Where and how machines are started; for cluster: ec2.")
     slurm: SlurmDocument | None = Field(None, description="How jobs are put into the queue; for cluster: slurm.")
+    gcp: GcpDocument | None = Field(None, description="As ec2, for cluster: gcp.")
+    azure: AzureDocument | None = Field(None, description="As ec2, for cluster: azure.")
+    openstack: OpenStackDocument | None = Field(None, description="As ec2, for cluster: openstack.")
     offers: tuple[OfferDocument, ...] = Field(min_length=1, description="What the pool sells.")
 
 

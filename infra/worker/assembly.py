@@ -63,6 +63,10 @@ def providers_of(settings: SiteSettings) -> Callable[[Pool], ClusterProvider]:
             from infra.adapters.clusters_slurm import SlurmClusters
 
             return SlurmClusters(settings.directory, warm=True)
+        if kind in (Cluster.GCP, Cluster.AZURE, Cluster.OPENSTACK):
+            from infra.adapters.clusters_machines import MachineClouds
+
+            return MachineClouds(kind, settings.directory, warm=True)
         from infra.adapters.clusters_local import LocalCloud
 
         return LocalCloud(settings.directory, preload=("pandas", "torch"), warm=True)

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from infra.adapters.local_cloud.records import LeaseDirectory, read_json
 from infra.core.errors import HeadraceError
-from infra.core.inventory import Site
+from infra.core.inventory import Cluster, Site
 from infra.ports import ClusterProvider, Reaped, ReapReason
 
 __all__ = ["ReapReason", "Reaped", "SiteReaper", "forget_closed", "reap"]
 
+MACHINES = ("gcp", "azure", "openstack")
 KEEP_CLOSED_S = 14 * 86_400.0
 
 
@@ -72,7 +73,7 @@ class SiteReaper:
         pools = self._site.pools if self._site is not None else ()
         written = {found.document().get("provider") for found in LeaseDirectory.all(self._state_dir)}
         wanted = {pool.cluster.value for pool in pools} | written
-        return ["local", "attached", *(kind for kind in ("ec2", "slurm") if kind in wanted)]
+        return ["local", "attached", *(kind for kind in ("ec2", "slurm", *MACHINES) if kind in wanted)]
 
     def _provider(self, kind: str) -> ClusterProvider:
         if kind not in self._made:
@@ -92,6 +93,14 @@ class SiteReaper:
             from infra.adapters.clusters_slurm import SlurmClusters
 
             return SlurmClusters(self._state_dir, environ=self._environ)
+        if kind in MACHINES:
+            from infra.adapters.clusters_machines import MachineClouds
+
+            machines = MachineClouds(Cluster(kind), self._state_dir, environ=self._environ)
+            for pool in self._site.pools if self._site is not None else ():
+                if pool.cluster.value == kind:
+                    machines.add_place(getattr(pool, kind))
+            return machines
         from infra.adapters.clusters_ec2 import Ec2Cloud
 
         cloud = Ec2Cloud(self._state_dir, environ=self._environ)

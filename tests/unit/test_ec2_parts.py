@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from infra.adapters.certificates import forget_machine_keys, issue_identity
-from infra.adapters.cloud.ec2_fleet import CloudMachine, cloud_environment
-from infra.adapters.cloud.ec2_user_data import hard_end_command, has_nvidia_gpu, machine_configuration
+from infra.adapters.cloud.ec2_fleet import cloud_environment, described_machine
 from infra.adapters.cloud.tags import owner_of
+from infra.adapters.cloud.user_data import hard_end_command, has_nvidia_gpu, machine_configuration
 from infra.core.errors import InputError
 from infra.core.inventory import Cluster, Ec2Settings
 from infra.documents import load_site
@@ -80,7 +80,7 @@ def test_every_region_is_in_a_country() -> None:
     ],
 )  # fmt: skip
 def test_gpus_are_told_by_the_type(instance_type: str, gpu: bool) -> None:
-    assert has_nvidia_gpu(instance_type) is gpu
+    assert has_nvidia_gpu(Cluster.EC2, instance_type) is gpu
 
 
 def test_a_machine_s_end_is_an_instant_and_a_time_from_boot() -> None:
@@ -159,7 +159,7 @@ def described(state: str, code: str = "", transition: str = "") -> dict[str, Any
 def test_what_the_cloud_says_of_a_machine(
     state: str, code: str, transition: str, alive: bool, why: str, lived_s: float | None
 ) -> None:
-    machine = CloudMachine.of("eu-central-1", described(state, code, transition))
+    machine = described_machine("eu-central-1", described(state, code, transition))
     assert (machine.alive, machine.why, machine.lease_id, machine.name) == (alive, why, "lease-1", "w")
     lived = machine.ended_at - machine.launched_at if machine.ended_at else None
     assert lived == lived_s

@@ -17,28 +17,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 import botocore.config
-import dask.config
 from botocore.exceptions import BotoCoreError, ClientError
 from dask_cloudprovider.aws.ec2 import EC2Cluster, EC2Scheduler, EC2Worker
 from distributed.security import Security
 
 from infra.adapters.certificates import ClusterIdentity
-from infra.adapters.cloud.ec2_fleet import CloudMachine, machines_of, tag_filters
-from infra.adapters.cloud.ec2_user_data import (
-    LARGEST_BYTES,
-    hard_end_command,
-    has_nvidia_gpu,
-    machine_configuration,
-)
-from infra.adapters.cloud.tags import lease_tags
+from infra.adapters.cloud.ec2_fleet import described_machine, machines_of, tag_filters
+from infra.adapters.cloud.steps import NoCapacity, StartSteps, answers
+from infra.adapters.cloud.tags import CloudMachine, lease_tags
+from infra.adapters.cloud.user_data import hard_end_command, has_nvidia_gpu, inherited, machine_configuration
 from infra.core.cluster_settings import Ec2Settings
+from infra.core.inventory import Cluster
 from infra.ports import Lease
+
+LARGEST_BYTES = 16_384
+"""EC2's limit for user-data before it is encoded."""
 
 CREATE_TIMEOUT_S = 60.0
 POLL_S = 0.1
@@ -62,10 +60,6 @@ NO_CAPACITY_CODES = frozenset(
 """Errors of ``RunInstances`` that another place or offer may not have, and that trying again at once will not end."""
 
 CLIENT = botocore.config.Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 5})
-
-
-class NoCapacity(RuntimeError):
-    """EC2 has no such machine to give, here and now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +106,7 @@ class _Machine:
             configuration = machine_configuration(
                 self.cluster.order.identity, self.role, self.cluster.certificate(self)
             )
-            self._told = f'env DASK_INTERNAL_INHERIT_CONFIG="{dask.config.serialize(configuration)}"'
+            self._told = inherited(configuration)
         return self._told
 
     @set_env.setter
@@ -154,7 +148,7 @@ class LeaseScheduler(_Machine, EC2Scheduler):
         self.cluster.begin_workers(self.address)
         async with self.cluster.step("waiting for the scheduler to answer", self.cluster.order.serve_timeout_s):
             look_at = time.monotonic() + LOOK_EVERY_S
-            while not await _answers(host, int(port)):
+            while not await answers(host, int(port)):
                 self.cluster.require_creations()
                 await asyncio.sleep(POLL_S)
                 if time.monotonic() >= look_at:
@@ -168,7 +162,7 @@ class LeaseWorker(_Machine, EC2Worker):
     role = "worker"
 
 
-class LeaseCluster(EC2Cluster):
+class LeaseCluster(StartSteps, EC2Cluster):
     """A scheduler and the lease's workers in one subnet, TLS only.
 
     Args:
@@ -177,7 +171,6 @@ class LeaseCluster(EC2Cluster):
 
     def __init__(self, order: Ec2Order, subnet: str, written: Callable[[CloudMachine, str], None]) -> None:
         self.order = order
-        self._steps: list[str] = []
         self._made: set[str] = set()
         self._creations: list[asyncio.Task[tuple[str, None]]] = []
         self._ahead: list[LeaseWorker] = []
@@ -212,13 +205,8 @@ class LeaseCluster(EC2Cluster):
         )
         self.scheduler_class, self.worker_class = LeaseScheduler, self._next_worker
         self.scheduler_options["gpu_instance"] = False
-        self.worker_options["gpu_instance"] = has_nvidia_gpu(order.instance_type)
+        self.worker_options["gpu_instance"] = has_nvidia_gpu(Cluster.EC2, order.instance_type)
         self.boto_session = _Session(self.boto_session, order)
-
-    @property
-    def doing(self) -> str:
-        """The steps that are under way."""
-        return " and ".join(dict.fromkeys(self._steps)) or "starting"
 
     def begin(self, creation: Coroutine[Any, Any, tuple[str, None]]) -> asyncio.Task[tuple[str, None]]:
         """Start making a machine."""
@@ -247,7 +235,7 @@ class LeaseCluster(EC2Cluster):
         return "scheduler" if machine.role == "scheduler" else self._certificates.pop(0)
 
     def created(self, machine: Any) -> None:
-        described = CloudMachine.of(self.order.settings.region, machine.instance)
+        described = described_machine(self.order.settings.region, machine.instance)
         self._made.add(described.id)
         self._written(described, machine.role)
 
@@ -303,22 +291,6 @@ class LeaseCluster(EC2Cluster):
             raise RuntimeError(f"user-data of {len(text.encode())} bytes: EC2 takes {LARGEST_BYTES}")
         return text
 
-    @asynccontextmanager
-    async def step(self, what: str, timeout_s: float) -> AsyncIterator[None]:
-        """A step of the start with a deadline; its name is in the error."""
-        self._steps.append(what)
-        try:
-            async with asyncio.timeout(timeout_s):
-                yield
-        except TimeoutError:
-            raise RuntimeError(f"{what}: not done within {timeout_s:g} s") from None
-        except NoCapacity:
-            raise
-        except Exception as problem:
-            raise RuntimeError(f"{what}: {problem}") from problem
-        finally:
-            self._steps.remove(what)
-
 
 class _Session:
     """Makes the library's EC2 clients: with our patience, and amending the request for machines."""
@@ -361,13 +333,3 @@ def _refuse_at_once(response: Any, **_: Any) -> None:
     error = response[1].get("Error", {}) if response is not None else {}
     if error.get("Code") in NO_CAPACITY_CODES:
         raise NoCapacity(f"NO_CAPACITY: {error['Code']}: {error.get('Message', '')}")
-
-
-async def _answers(host: str, port: int) -> bool:
-    try:
-        async with asyncio.timeout(2.0):
-            _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.adapters.cloud.tags import LEASE
+from infra.adapters.cloud.tags import CloudMachine
 from infra.core.errors import UnavailableError
-
-ALIVE = ("pending", "running", "stopping", "stopped")
-"""States in which an instance costs money or may again."""
 
 CLOUD_PREFIX = "HEADRACE_CLOUD_"
 _INSTANT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
@@ -35,49 +31,22 @@ def cloud_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return found | own
 
 
-@dataclass(frozen=True, slots=True)
-class CloudMachine:
-    """An instance as the cloud describes it.
-
-    Attributes:
-        ended_at: When it ended, as far as the cloud says; 0 while it exists.
-        why: ``reclaimed``, ``closed``, ``shut_down`` (by itself) or ``failed``; empty while it exists.
-        name: Its Dask name.
-    """
-
-    id: str
-    region: str
-    state: str
-    launched_at: float
-    ended_at: float
-    why: str
-    name: str
-    tags: dict[str, str]
-
-    @property
-    def alive(self) -> bool:
-        return self.state in ALIVE
-
-    @property
-    def lease_id(self) -> str:
-        return self.tags.get(LEASE, "")
-
-    @classmethod
-    def of(cls, region: str, described: Mapping[str, Any]) -> CloudMachine:
-        tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", ())}
-        state = described["State"]["Name"]
-        over = state in ("shutting-down", "terminated")
-        launched_at = described["LaunchTime"].timestamp()
-        return cls(
-            id=described["InstanceId"],
-            region=region,
-            state=state,
-            launched_at=launched_at,
-            ended_at=max(launched_at, _ended_at(described)) if over else 0.0,
-            why=_why(described.get("StateReason", {}).get("Code", "")) if over else "",
-            name=tags.get("Name", ""),
-            tags=tags,
-        )
+def described_machine(region: str, described: Mapping[str, Any]) -> CloudMachine:
+    """The machine of one instance in EC2's words."""
+    tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", ())}
+    state = described["State"]["Name"]
+    over = state in ("shutting-down", "terminated")
+    launched_at = described["LaunchTime"].timestamp()
+    return CloudMachine(
+        id=described["InstanceId"],
+        region=region,
+        state=state,
+        launched_at=launched_at,
+        ended_at=max(launched_at, _ended_at(described)) if over else 0.0,
+        why=_why(described.get("StateReason", {}).get("Code", "")) if over else "",
+        name=tags.get("Name", ""),
+        tags=tags,
+    )
 
 
 def tag_filters(tags: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -88,7 +57,7 @@ def tag_filters(tags: Mapping[str, str]) -> list[dict[str, Any]]:
 def machines_of(region: str, response: Mapping[str, Any]) -> list[CloudMachine]:
     """The machines of one answer of ``describe_instances``."""
     reservations = response.get("Reservations", ())
-    return [CloudMachine.of(region, found) for reservation in reservations for found in reservation["Instances"]]
+    return [described_machine(region, found) for reservation in reservations for found in reservation["Instances"]]
 
 
 class Ec2Fleet:

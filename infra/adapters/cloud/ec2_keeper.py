@@ -14,10 +14,11 @@ from typing import Any
 from aiobotocore.session import get_session
 
 from infra.adapters.certificates import ClusterIdentity, forget_machine_keys
-from infra.adapters.cloud.ec2_cluster import Ec2Order, LeaseCluster, NoCapacity
-from infra.adapters.cloud.ec2_fleet import CloudMachine
-from infra.adapters.cloud.ec2_records import note_ends, write_machine
+from infra.adapters.cloud.ec2_cluster import Ec2Order, LeaseCluster
 from infra.adapters.cloud.holding import hold, log_to
+from infra.adapters.cloud.machine_records import note_ends, write_machine
+from infra.adapters.cloud.steps import NoCapacity
+from infra.adapters.cloud.tags import CloudMachine
 from infra.adapters.local_cloud.nursery import name_process
 from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, write_json
 from infra.core.inventory import Ec2Settings

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,38 @@ from infra.ports import Lease
 
 LEASE, RUN, ATTEMPT = "headrace:lease", "headrace:run", "headrace:attempt"
 SITE, EXPIRES_AT, OWNER, ROLE = "headrace:site", "headrace:expires-at", "headrace:owner", "headrace:role"
+
+
+ALIVE = ("pending", "running", "stopping", "stopped")
+"""States in which a machine costs money or may again."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudMachine:
+    """A machine as its cloud describes it.
+
+    Attributes:
+        ended_at: When it ended, as far as the cloud says; 0 while it exists.
+        why: ``reclaimed``, ``closed``, ``shut_down`` (by itself) or ``failed``; empty while it exists.
+        name: Its Dask name.
+    """
+
+    id: str
+    region: str
+    state: str
+    launched_at: float
+    ended_at: float
+    why: str
+    name: str
+    tags: dict[str, str]
+
+    @property
+    def alive(self) -> bool:
+        return self.state in ALIVE
+
+    @property
+    def lease_id(self) -> str:
+        return self.tags.get(LEASE, "")
 
 
 def lease_tags(lease: Lease, owner: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Records of a lease's EC2 machines, in the form of all machines' records (see ``local_cloud.records``).
+"""Records of a lease's machines in a cloud, in the form of all machines' records (see ``local_cloud.records``).
 
-EC2 tells of starts and ends in whole seconds. Where this computer knows better, its clock counts.
+Clouds tell of starts and ends in whole seconds. Where this computer knows better, its clock counts.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from infra.adapters.cloud.ec2_fleet import CloudMachine
-from infra.adapters.cloud.tags import ROLE
+from infra.adapters.cloud.tags import ROLE, CloudMachine
 from infra.adapters.local_cloud.records import LeaseDirectory, read_json, write_json
 
 
@@ -37,3 +36,11 @@ def note_ends(directory: LeaseDirectory, machines: Iterable[CloudMachine]) -> No
         if not machine.alive and record.get("ended_at") is None:
             ended_at = min(time.time(), machine.ended_at + 1.0)
             write_json(path, record | {"ended_at": max(record["started_at"], ended_at), "why": machine.why})
+
+
+def note_missing(directory: LeaseDirectory, machines: Iterable[CloudMachine], why: str) -> None:
+    """Write down the ends of machines that a cloud, which forgets them at once, does not tell of any more."""
+    told = {machine.id for machine in machines}
+    for path, record in directory.machines().items():
+        if record["name"] not in told and record["ended_at"] is None:
+            write_json(path, record | {"ended_at": max(record["started_at"], time.time()), "why": why})

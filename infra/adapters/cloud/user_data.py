@@ -1,6 +1,6 @@
-"""What an EC2 machine is told: its own certificate and key, whom to believe, what to run, and when to end. Nothing else.
+"""What a cloud's machine is told: its own certificate and key, whom to believe, what to run, and when to end. Nothing else.
 
-User-data can be read by whoever may describe the instance and by every process on it, so there is no client's key, no
+User-data can be read by whoever may describe the machine and by every process on it, so there is no client's key, no
 other machine's key, no credential and no configuration beyond these few lines in it.
 """
 
@@ -12,18 +12,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dask.config
+
 from infra.adapters.certificates import ClusterIdentity
+from infra.core.inventory import Cluster
 
-LARGEST_BYTES = 16_384
-"""EC2's limit for user-data before it is encoded."""
+_NVIDIA = {
+    # Families p, g and gr, of which g4ad has another maker's devices.
+    Cluster.EC2: re.compile(r"(p\d|g\d(?!ad\.)|gr\d)"),
+    # Families g and a4 to a2 have devices; other machines have what is attached to them.
+    Cluster.GCP: re.compile(r"(g\d|a[2-9])-|.*\+nvidia-"),
+    # Families NC, ND and NV; in these, MI… and v4 of NVas are another maker's.
+    Cluster.AZURE: re.compile(r"Standard_N(C|D(?!.*MI)|V(?!\d+as_v4))", re.IGNORECASE),
+}
 
-_GPU_FAMILY = re.compile(r"^(p\d|g\d|gr\d)")
-_AMD_GPU = re.compile(r"^g4ad\.")
+
+def has_nvidia_gpu(kind: Cluster, instance_type: str) -> bool:
+    """Whether containers on a machine of this type need ``--gpus=all``. Of OpenStack's flavors nobody can tell."""
+    return kind in _NVIDIA and _NVIDIA[kind].match(instance_type) is not None
 
 
-def has_nvidia_gpu(instance_type: str) -> bool:
-    """Whether containers on it need ``--gpus=all``: families p, g and gr, of which g4ad has other makers' devices."""
-    return bool(_GPU_FAMILY.match(instance_type)) and not _AMD_GPU.match(instance_type)
+def inherited(configuration: dict[str, Any]) -> str:
+    """What a container's command begins with, so that Dask has this configuration and no other."""
+    return f'env DASK_INTERNAL_INHERIT_CONFIG="{dask.config.serialize(configuration)}"'
 
 
 def machine_configuration(identity: ClusterIdentity, role: str, certificate: str) -> dict[str, Any]:
