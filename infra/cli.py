@@ -23,6 +23,7 @@ COMMANDS = (
     "records",
     "site",
     "catalogue",
+    "cluster",
     "calibration",
     "data",
     "simulate",

@@ -10,7 +10,7 @@ import pytest
 
 from infra.adapters.certificates import issue_identity
 from infra.adapters.cloud.extras import require_extra
-from infra.adapters.cloud.slurm_cluster import SlurmOrder, cluster_arguments
+from infra.adapters.cloud.slurm_job import SlurmOrder, cluster_arguments
 from infra.adapters.cloud.slurm_queue import SlurmJob, comment_of, slurm_environment, tags_of
 from infra.adapters.cloud.slurm_records import note_jobs
 from infra.adapters.local_cloud.records import LeaseDirectory

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import botocore.config
@@ -26,14 +25,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dask_cloudprovider.aws.ec2 import EC2Cluster, EC2Scheduler, EC2Worker
 from distributed.security import Security
 
-from infra.adapters.certificates import ClusterIdentity
 from infra.adapters.cloud.ec2_fleet import described_machine, machines_of, tag_filters
+from infra.adapters.cloud.ec2_order import Ec2Order, cluster_arguments, worker_certificates
 from infra.adapters.cloud.steps import NoCapacity, StartSteps, answers
-from infra.adapters.cloud.tags import CloudMachine, lease_tags
-from infra.adapters.cloud.user_data import hard_end_command, has_nvidia_gpu, inherited, machine_configuration
-from infra.core.cluster_settings import Ec2Settings
+from infra.adapters.cloud.tags import CloudMachine
+from infra.adapters.cloud.user_data import has_nvidia_gpu, inherited, machine_configuration
 from infra.core.inventory import Cluster
-from infra.ports import Lease
 
 LARGEST_BYTES = 16_384
 """EC2's limit for user-data before it is encoded."""
@@ -41,9 +38,6 @@ LARGEST_BYTES = 16_384
 CREATE_TIMEOUT_S = 60.0
 POLL_S = 0.1
 LOOK_EVERY_S = 5.0
-WORKER_PATIENCE_S = 120
-"""How long a worker waits for a scheduler that is not up yet, or was lost, before its machine goes off."""
-
 NO_CAPACITY_CODES = frozenset(
     {
         "InsufficientInstanceCapacity",
@@ -60,37 +54,6 @@ NO_CAPACITY_CODES = frozenset(
 """Errors of ``RunInstances`` that another place or offer may not have, and that trying again at once will not end."""
 
 CLIENT = botocore.config.Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 5})
-
-
-@dataclass(frozen=True, slots=True)
-class Ec2Order:
-    """What a lease's machines are to be.
-
-    Attributes:
-        owner: See :func:`infra.adapters.cloud.tags.owner_of`.
-        spot: Whether the workers are spot instances.
-        machine_ends_at: Hard end of each machine's life, a little after the lease's.
-        serve_timeout_s: How long a machine may take to serve.
-    """
-
-    lease: Lease
-    settings: Ec2Settings
-    owner: str
-    instance_type: str
-    spot: bool
-    idle_timeout_s: float
-    machine_ends_at: float
-    serve_timeout_s: float
-    identity: ClusterIdentity
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return lease_tags(self.lease, self.owner)
-
-
-def worker_certificates(devices: int) -> tuple[str, ...]:
-    """Names of the certificates of a lease's worker machines."""
-    return tuple(f"worker-{index}" for index in range(devices))
 
 
 class _Machine:
@@ -175,34 +138,8 @@ class LeaseCluster(StartSteps, EC2Cluster):
         self._creations: list[asyncio.Task[tuple[str, None]]] = []
         self._ahead: list[LeaseWorker] = []
         self._written, self._certificates = written, list(worker_certificates(order.lease.devices))
-        settings, profile = order.settings, order.settings.instance_profile
-        super().__init__(
-            region=settings.region,
-            bootstrap=False,
-            auto_shutdown=True,
-            ami=settings.image,
-            scheduler_instance_type=settings.scheduler_instance_type,
-            worker_instance_type=order.instance_type,
-            subnet_id=subnet,
-            vpc="of the subnet",  # only asked for to find a subnet
-            security_groups=list(settings.security_groups),
-            filesystem_size=settings.volume_gb,
-            iam_instance_profile={} if profile is None else {"Arn" if profile.startswith("arn:") else "Name": profile},
-            docker_image=settings.docker_image,
-            instance_tags=order.tags,
-            volume_tags=order.tags,
-            use_private_ip=True,
-            spot=order.spot,
-            extra_bootstrap=[hard_end_command(order.machine_ends_at, time.time())],
-            n_workers=order.lease.devices,
-            worker_class="distributed.Worker",
-            worker_options={"nthreads": 1, "death_timeout": WORKER_PATIENCE_S},
-            scheduler_options={"idle_timeout": f"{order.idle_timeout_s:g}s"},
-            security=Security(**order.identity.security_arguments(("client",))),
-            name=f"headrace-{order.lease.id}",
-            asynchronous=True,
-            shutdown_on_close=False,
-        )
+        security = Security(**order.identity.security_arguments(("client",)))
+        super().__init__(**cluster_arguments(order, subnet, time.time()), security=security)
         self.scheduler_class, self.worker_class = LeaseScheduler, self._next_worker
         self.scheduler_options["gpu_instance"] = False
         self.worker_options["gpu_instance"] = has_nvidia_gpu(Cluster.EC2, order.instance_type)

@@ -14,7 +14,8 @@ from typing import Any
 from aiobotocore.session import get_session
 
 from infra.adapters.certificates import ClusterIdentity, forget_machine_keys
-from infra.adapters.cloud.ec2_cluster import Ec2Order, LeaseCluster
+from infra.adapters.cloud.ec2_cluster import LeaseCluster
+from infra.adapters.cloud.ec2_order import Ec2Order
 from infra.adapters.cloud.holding import hold, log_to
 from infra.adapters.cloud.machine_records import note_ends, write_machine
 from infra.adapters.cloud.steps import NoCapacity

@@ -15,7 +15,8 @@ from typing import Any
 
 from infra.adapters.certificates import ClusterIdentity
 from infra.adapters.cloud.holding import hold, log_to
-from infra.adapters.cloud.slurm_cluster import LeaseJobs, SlurmOrder
+from infra.adapters.cloud.slurm_cluster import LeaseJobs
+from infra.adapters.cloud.slurm_job import SlurmOrder
 from infra.adapters.cloud.slurm_queue import SlurmJob, SlurmQueue
 from infra.adapters.cloud.slurm_records import note_jobs
 from infra.adapters.cloud.tags import LEASE, OWNER
