@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from pydantic_core import Url
 
 from blocks import CloudAccount, ControlPlane, ObjectStore, SigningKey
-from infra.core.inventory import Cluster, Site
+from blocks.cloud_account import PROVIDER_OF_CLUSTER
+from infra.core.inventory import Site
 from infra.settings import Settings
 
 BLOCK_TYPES: tuple[type[Block], ...] = (ObjectStore, SigningKey, CloudAccount, ControlPlane)
@@ -50,8 +51,12 @@ def save_missing(settings: Settings, sites: Iterable[Site]) -> list[str]:
     )
     _ensure(control, DEFAULT_NAME, made)
     for site in sites:
-        if any(pool.cluster is Cluster.LOCAL for pool in site.pools):
-            _ensure(CloudAccount(provider="local", site=site.name), site.name, made)
+        # A site's own pool comes first; of several kinds of cluster only one account can have the site's name.
+        for pool in sorted(site.pools, key=lambda pool: pool.name != site.name):
+            provider = PROVIDER_OF_CLUSTER.get(pool.cluster.value)
+            if provider is not None:
+                _ensure(CloudAccount(provider=provider, site=site.name), site.name, made)
+                break
     return made
 
 

@@ -223,6 +223,7 @@ def test_a_job_is_metered_from_its_start(tmp_path: Path) -> None:
 def test_what_changes_slurm_s_commands_is_not_passed_on() -> None:
     given = {"PATH": "/bin", "SLURM_CONF": "/etc/x", "SBATCH_PARTITION": "p", "SLURM_CLUSTERS": "c", "AWS_SECRET": "s"}
     assert slurm_environment(given) == {"PATH": "/bin", "SLURM_CONF": "/etc/x"}
+    assert slurm_environment({**given, "HEADRACE_CLOUD_SLURM_CONF": "/etc/y"})["SLURM_CONF"] == "/etc/y"
 
 
 def test_a_library_that_is_missing_is_told() -> None:

@@ -37,8 +37,13 @@ _PASSED_ON = ("PATH", "SLURM_CONF", "LANG", "LC_ALL")
 
 
 def slurm_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables with which Slurm's commands find their cluster; none that changes what they do."""
-    return {name: environ[name] for name in _PASSED_ON if name in environ}
+    """Variables with which Slurm's commands find their cluster; none that changes what they do.
+
+    ``HEADRACE_CLOUD_SLURM_CONF`` is taken for ``SLURM_CONF``: `headrace up` passes it on to site workers.
+    """
+    found = {name: environ[name] for name in _PASSED_ON if name in environ}
+    own = environ.get("HEADRACE_CLOUD_SLURM_CONF")
+    return found | ({"SLURM_CONF": own} if own else {})
 
 
 def comment_of(tags: Mapping[str, str]) -> str:
