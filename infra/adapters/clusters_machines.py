@@ -15,7 +15,7 @@ from typing import Any
 from infra.adapters.certificates import ClusterIdentity, issue_identity
 from infra.adapters.cloud.extras import is_installed, require_extra
 from infra.adapters.cloud.kept import CERTIFICATE_LEEWAY_S
-from infra.adapters.cloud.machine_fleets import MODULES, account_environment, fleet_of, settings_from
+from infra.adapters.cloud.machine_fleets import MODULES, account_environment, fleet_of, require_account, settings_from
 from infra.adapters.cloud.machine_records import note_ends, note_missing
 from infra.adapters.cloud.tagged import Fleet, TaggedClusters
 from infra.adapters.cloud.tags import CloudMachine, owner_of
@@ -65,12 +65,14 @@ class MachineClouds(TaggedClusters):
         self._fleets: dict[bytes, Fleet[CloudMachine]] = {}
 
     def open(self, lease: Lease, offer: Offer, site: Site) -> ClusterAddress:
-        """As of every provider; without the provider's library it refuses before anything is written.
+        """As of every provider; without the provider's library or account it refuses before anything is written.
 
         Raises:
+            InputError: ``SETTING_MISSING``.
             UnavailableError: ``EXTRA_MISSING``.
         """
         require_extra(MODULES[self._cluster], self.kind, f"pool {lease.pool}")
+        require_account(self._cluster, self._variables)
         return super().open(lease, offer, site)
 
     def add_place(self, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What every cluster provider promises, on the fake, on a standing cluster, on the simulated cloud, on EC2 and on Slurm."""
+"""What every cluster provider promises, on the fake, on a standing cluster, on the simulated cloud, on EC2, Slurm and GCP, and with an account."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from infra.core.errors import ConflictError, InputError, UnavailableError
 from infra.core.inventory import Offer, Site
 from tests.clouds.ec2 import Ec2Emulator
 from tests.clouds.slurm import Slurm
+from tests.clouds.stand_in import StandIn
+from tests.integration.account_support import ON_ACCOUNT, account_provider
 from tests.integration.clusters_support import (
     client,
     lease,
@@ -29,6 +31,7 @@ from tests.integration.clusters_support import (
 )
 from tests.integration.ec2_support import ON_EC2, ec2_offer, ec2_provider, ec2_site
 from tests.integration.slurm_support import ON_SLURM, slurm_offer, slurm_provider, slurm_site
+from tests.integration.stand_in_support import machine_offer, machine_provider, machine_site, stand_in
 
 
 @dataclass
@@ -42,12 +45,15 @@ class Provided:
     site: Site = field(default_factory=site)
     cloud: Ec2Emulator | None = None
     slurm: Slurm | None = None
+    stand_in: StandIn | None = None
 
     @property
     def real(self) -> bool:
         return self.name != "memory"
 
     def open(self, *arguments: Any, **changes: Any):
+        if self.name == "account":  # real machines boot longer than any lease of this suite lives
+            changes = {"life_s": 900.0, **changes}
         return self.provider.open(lease(*arguments, **changes), self.offer, self.site)
 
     def make_start_fail(self) -> int:
@@ -61,6 +67,10 @@ class Provided:
         if self.slurm is not None:
             self.slurm.set_node("drain")
             self.provider._start_timeout_s = 2.0
+        if self.stand_in is not None:
+            self.stand_in.faults(refuse="QUOTA_EXCEEDED")
+        if self.name == "account":
+            self.provider._start_timeout_s = 0.0
         return 9 if self.name == "attached" else 1
 
 
@@ -90,6 +100,8 @@ def slurm() -> Iterator[Slurm]:
         pytest.param("local", marks=pytest.mark.slow),
         pytest.param("ec2", marks=ON_EC2),
         pytest.param("slurm", marks=ON_SLURM),
+        pytest.param("gcp", marks=pytest.mark.slow),
+        pytest.param("account", marks=ON_ACCOUNT),
     ]
 )
 def provided(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provided]:
@@ -111,6 +123,14 @@ def provided(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provide
         slurm = request.getfixturevalue("slurm")
         with slurm_provider(slurm, tmp_path) as provider:
             yield Provided("slurm", provider, tmp_path, slurm_offer(), slurm_site(), slurm=slurm)
+        return
+    if request.param == "gcp":
+        with stand_in(tmp_path / "cloud") as running, machine_provider("gcp", running, tmp_path) as provider:
+            yield Provided("gcp", provider, tmp_path, machine_offer("gcp"), machine_site("gcp"), stand_in=running)
+        return
+    if request.param == "account":
+        with account_provider(tmp_path) as (provider, sold, at):
+            yield Provided("account", provider, tmp_path, sold, at)
         return
     provider = LocalCloud(tmp_path)
     yield Provided("local", provider, tmp_path)
@@ -174,7 +194,7 @@ def test_leases_opened_at_the_same_time_never_share_a_worker(provided: Provided)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(900 if provided.name == "account" else 60)
     workers = [name for address in addresses for name in address.workers]
     assert len(workers) == len(set(workers)) == 3
 
@@ -195,10 +215,9 @@ def test_a_lease_that_has_ended_is_not_opened(provided: Provided) -> None:
 
 
 def test_an_ended_lease_disappears_by_itself(provided: Provided) -> None:
-    provided.open(
-        "short", life_s={"memory": 0.1, "attached": 2.0, "local": 10.0, "ec2": 12.0, "slurm": 8.0}[provided.name]
-    )
-    until(lambda: provided.provider.leases() == ())
+    life_s = {"memory": 0.1, "attached": 2.0, "local": 10.0, "ec2": 12.0, "slurm": 8.0, "gcp": 15.0, "account": 600.0}
+    provided.open("short", life_s=life_s[provided.name])
+    until(lambda: provided.provider.leases() == (), max(40.0, 2 * life_s[provided.name]))
     if provided.name == "local":
         until(lambda: not processes_of(provided.state_dir, provided.provider))
 
@@ -223,10 +242,11 @@ def test_reaping_leaves_a_lease_that_is_in_use_and_ends_it_after_its_time(provid
     assert provided.provider.reap(at + 1, 5.0, dry_run=False) == []
     if not provided.real:
         return
-    [would] = provided.provider.reap(at + 66, 5.0, dry_run=True)
+    late_at = at + (906 if provided.name == "account" else 66)
+    [would] = provided.provider.reap(late_at, 5.0, dry_run=True)
     assert (would.lease_id, would.reason, provided.provider.leases()) == ("reaped", "lease_ended", ("reaped",))
-    [did] = provided.provider.reap(at + 66, 5.0, dry_run=False)
+    [did] = provided.provider.reap(late_at, 5.0, dry_run=False)
     assert did.lease_id == "reaped"
     assert did.processes or did.workers or did.machines
     assert provided.provider.leases() == ()
-    assert provided.provider.reap(at + 66, 5.0, dry_run=False) == []
+    assert provided.provider.reap(late_at, 5.0, dry_run=False) == []

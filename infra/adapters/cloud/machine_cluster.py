@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import dask.config
+from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
 from infra.adapters.cloud.rendering import (
@@ -88,6 +89,10 @@ class _Told:
         """The provider's part."""
         address, _ = await super().create_vm()
         return address
+
+    async def close(self) -> None:
+        """Only marked as closed: machines are ended by their tags, all at once, also those that were half made."""
+        await ProcessInterface.close(self)
 
     def made(self, machine_id: str) -> None:
         """Write down that it was asked for."""

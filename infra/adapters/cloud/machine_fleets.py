@@ -51,25 +51,36 @@ def account_environment(kind: Cluster, environ: Mapping[str, str]) -> dict[str, 
     return found
 
 
+_OPENSTACK = ("OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_SECRET")
+
+
+def require_account(kind: Cluster, variables: Mapping[str, str]) -> None:
+    """Refuse a provider without its credentials, where these are in variables and nowhere else.
+
+    Raises:
+        InputError: ``SETTING_MISSING``.
+    """
+    for name in _OPENSTACK if kind is Cluster.OPENSTACK else ():
+        if not variables.get(name):
+            remedy = f"set {name} or {CLOUD_PREFIX}{name} for the site's worker"
+            raise InputError("SETTING_MISSING", "not set", name, remedy)
+
+
 def openstack_connection(settings: OpenStackSettings, variables: Mapping[str, str]) -> Any:
     """A connection with the application credential of these variables.
 
     Raises:
         InputError: ``SETTING_MISSING``.
     """
-    names = ("OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_SECRET")
-    for name in names:
-        if not variables.get(name):
-            remedy = f"set {name} or {CLOUD_PREFIX}{name} for the site's worker"
-            raise InputError("SETTING_MISSING", "not set", name, remedy)
+    require_account(Cluster.OPENSTACK, variables)
     import openstack
 
     return openstack.connect(
         auth_type="v3applicationcredential",
         auth={
             "auth_url": settings.auth_url,
-            "application_credential_id": variables[names[0]],
-            "application_credential_secret": variables[names[1]],
+            "application_credential_id": variables[_OPENSTACK[0]],
+            "application_credential_secret": variables[_OPENSTACK[1]],
         },
         region_name=settings.region,
         load_envvars=False,
@@ -250,8 +261,6 @@ def _told(provider: str, place: str, call: Callable[[], Answer]) -> Answer:
     require_extra(MODULES[kind], kind.value, f"{provider} in {place}")
     try:
         return call()
-    except InputError:
-        raise
     except Exception as problem:  # each library has errors of its own
         prefix = VARIABLES[kind][0]
         remedy = f"credentials come from {prefix}* or {CLOUD_PREFIX}{prefix}* of the site's worker"

@@ -1,0 +1,1 @@
+"""A stand-in, see tests.clouds.stand_in."""

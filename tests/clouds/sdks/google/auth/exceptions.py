@@ -1,0 +1,5 @@
+"""As much of it as is called."""
+
+
+class DefaultCredentialsError(Exception):
+    """There are none."""

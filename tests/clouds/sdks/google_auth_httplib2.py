@@ -1,0 +1,1 @@
+"""As much of it as is called: nothing."""

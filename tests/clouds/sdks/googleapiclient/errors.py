@@ -1,0 +1,5 @@
+"""As much of it as is called."""
+
+
+class HttpError(Exception):
+    """What the cloud refused."""

@@ -1,0 +1,5 @@
+"""As much of it as is called."""
+
+
+class HttpRequest:
+    """Never made here."""
