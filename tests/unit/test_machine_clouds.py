@@ -6,8 +6,11 @@ import inspect
 import json
 import re
 import sys
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask.config
@@ -16,7 +19,7 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from infra.adapters.certificates import issue_identity
-from infra.adapters.cloud.machine_fleets import account_environment, openstack_connection, settings_from
+from infra.adapters.cloud.machine_fleets import account_environment, fleet_of, openstack_connection, settings_from
 from infra.adapters.cloud.preview import preview
 from infra.adapters.cloud.rendering import (
     MachineOrder,
@@ -422,3 +425,40 @@ def test_ec2_and_slurm_are_shown_too(tmp_path: Path) -> None:
         shown = preview(site, site.pools[0], site.pools[0].offers[0], 1, AT)
         assert argument in shown["arguments"]
         assert shown["missing"] is None
+
+
+GCP_ITEM = {
+    "name": "vm",
+    "status": "RUNNING",
+    "creationTimestamp": "2026-11-24T09:00:00.000-08:00",
+    "metadata": {"items": [{"key": "headrace-tags", "value": '{"headrace:lease": "a"}'}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "described", "alive"),
+    [
+        *[("gcp", {"status": state}, True) for state in ("PROVISIONING", "STAGING", "RUNNING", "TERMINATED", "SUSPENDED")],
+        ("gcp", {"status": "STOPPING"}, False),
+        *[("azure", {"provisioning_state": state}, True) for state in ("Creating", "Succeeded", "Failed", "Updating")],
+        ("azure", {"provisioning_state": "Deleting"}, False),
+        *[("openstack", {"status": state}, True) for state in ("BUILD", "ACTIVE", "SHUTOFF", "ERROR", "SHELVED")],
+        ("openstack", {"status": "ACTIVE", "task_state": "deleting"}, False),
+        ("openstack", {"status": "DELETED"}, False),
+    ],
+)  # fmt: skip
+def test_what_is_off_is_not_gone(kind: str, described: dict[str, Any], alive: bool, tmp_path: Path) -> None:
+    [pool] = site_of(kind, tmp_path).pools
+    fleet = fleet_of(getattr(pool, kind), {})
+    if kind == "gcp":
+        machine = fleet._machine({**GCP_ITEM, **described})
+    else:
+        created = datetime(2026, 11, 24, 17, 0, tzinfo=UTC)
+        tags = {"headrace:lease": "a"}
+        facts = {"name": "vm", "id": "vm", "tags": tags, "metadata": tags, "task_state": None, "time_created": created}
+        facts |= {"created_at": "2026-11-24T17:00:00Z", **described}
+        machine = fleet._machine(SimpleNamespace(**facts), *(["vm"] if kind == "azure" else []))
+    before_at = time.time()
+    assert (machine.alive, machine.lease_id, machine.id) == (alive, "a", "vm")
+    assert machine.launched_at == datetime(2026, 11, 24, 17, 0, tzinfo=UTC).timestamp()
+    assert machine.ended_at == 0.0 if alive else before_at - 5.0 < machine.ended_at <= before_at

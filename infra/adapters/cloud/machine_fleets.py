@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -123,10 +124,10 @@ class GcpFleet:
     def _machine(self, item: Mapping[str, Any]) -> CloudMachine:
         metadata = {entry["key"]: entry["value"] for entry in item.get("metadata", {}).get("items", ())}
         # One that is off is kept, and its disk costs.
-        state = OVER if item["status"] == "STOPPING" else RUNS
+        over = item["status"] == "STOPPING"
         tags = json.loads(metadata.get("headrace-tags", "{}"))
         launched_at = _instant(item.get("creationTimestamp"))
-        return CloudMachine(item["name"], self._settings.region, state, launched_at, 0.0, "", item["name"], tags)
+        return _machine(item["name"], self._settings.region, over, launched_at, item["name"], tags)
 
     def _connected(self) -> Any:
         if self._service is None:
@@ -179,11 +180,11 @@ class AzureFleet:
                 _told("Azure", self._settings.location, lambda name=machine.id: deleted(name))
 
     def _machine(self, described: Any, name: str) -> CloudMachine:
-        state = OVER if described.provisioning_state == "Deleting" else RUNS
+        over = described.provisioning_state == "Deleting"
         created = getattr(described, "time_created", None)
         launched_at = created.timestamp() if created is not None else 0.0
         tags = dict(described.tags or {})
-        return CloudMachine(name, self._settings.location, state, launched_at, 0.0, "", described.name, tags)
+        return _machine(name, self._settings.location, over, launched_at, described.name, tags)
 
     def _connected(self) -> Any:
         if self._clients is None:
@@ -228,10 +229,8 @@ class OpenStackFleet:
 
     def _machine(self, server: Any) -> CloudMachine:
         over = server.status.upper() in ("DELETED", "SOFT_DELETED") or getattr(server, "task_state", "") == "deleting"
-        state, launched_at = (OVER if over else RUNS), _instant(server.created_at)
-        return CloudMachine(
-            server.id, self._settings.region, state, launched_at, 0.0, "", server.name, dict(server.metadata)
-        )
+        tags = dict(server.metadata or {})
+        return _machine(server.id, self._settings.region, over, _instant(server.created_at), server.name, tags)
 
     def _connected(self) -> Any:
         if self._connection is None:
@@ -265,6 +264,14 @@ def _told(provider: str, place: str, call: Callable[[], Answer]) -> Answer:
         prefix = VARIABLES[kind][0]
         remedy = f"credentials come from {prefix}* or {CLOUD_PREFIX}{prefix}* of the site's worker"
         raise UnavailableError("CLOUD_UNREACHABLE", str(problem), f"{provider} in {place}", remedy) from problem
+
+
+def _machine(
+    machine_id: str, region: str, over: bool, launched_at: float, name: str, tags: dict[str, str]
+) -> CloudMachine:
+    """These clouds do not tell when a machine that is being deleted ended: it was not before now."""
+    ended_at, why = (time.time(), "closed") if over else (0.0, "")
+    return CloudMachine(machine_id, region, OVER if over else RUNS, launched_at, ended_at, why, name, tags)
 
 
 def _instant(text: str | None) -> float:
