@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from infra.adapters.clusters_attached import standing_cluster, standing_cluster_command
 from infra.adapters.clusters_local import LocalCloud
+from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
 from infra.ports import ClusterAddress, Lease
 
@@ -96,3 +100,26 @@ def running_standing_cluster(state_dir: Path, devices: int) -> Iterator[subproce
         process.terminate()
         process.wait(20)
         until(lambda: not processes_of(state_dir))
+
+
+def kill_keeper(state_dir: Path, lease_id: str) -> None:
+    keeper = LeaseDirectory.of(state_dir, lease_id).keeper()
+    assert keeper is not None
+    os.kill(keeper.pid, signal.SIGKILL)
+    until(lambda: not keeper.alive())
+
+
+def reaches(address: str, security: Any, role: str) -> bool:
+    """Whether a connection as this role is accepted by the other side."""
+    import asyncio
+
+    from distributed.core import rpc
+
+    async def identify() -> bool:
+        async with rpc(address, connection_args=security.get_connection_args(role), timeout=3) as scheduler:
+            return bool(await asyncio.wait_for(scheduler.identity(), 5))
+
+    try:
+        return asyncio.run(identify())
+    except (OSError, TimeoutError):
+        return False

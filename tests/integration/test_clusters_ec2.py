@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -27,7 +26,7 @@ from infra.core.workload import WorkKind
 from infra.ports import ClusterAddress, ReapReason
 from infra.worker.reaper import SiteReaper
 from tests.clouds.ec2 import Ec2Emulator
-from tests.integration.clusters_support import client, lease, security, until
+from tests.integration.clusters_support import client, kill_keeper, lease, reaches, security, until
 from tests.integration.ec2_support import (
     ON_EC2,
     SCHEDULER_TYPE,
@@ -60,35 +59,12 @@ def of_lease(cloud: Ec2Emulator, lease_id: str, ended: bool = False) -> list[dic
     return [instance for instance in cloud.instances(ended=ended) if tagged in instance.get("Tags", ())]
 
 
-def kill_keeper(state_dir: Path, lease_id: str) -> None:
-    keeper = LeaseDirectory.of(state_dir, lease_id).keeper()
-    assert keeper is not None
-    os.kill(keeper.pid, signal.SIGKILL)
-    until(lambda: not keeper.alive())
-
-
 def dask_security(configuration: dict[str, Any], role: str) -> Any:
     from distributed.security import Security
 
     tls = configuration["distributed"]["comm"]["tls"]
     own = {f"tls_{role}_cert": tls[role]["cert"], f"tls_{role}_key": tls[role]["key"]}
     return Security(tls_ca_file=tls["ca-file"], require_encryption=True, **own)
-
-
-def reaches(address: str, security: Any, role: str) -> bool:
-    """Whether a connection as this role is accepted by the other side."""
-    import asyncio
-
-    from distributed.core import rpc
-
-    async def identify() -> bool:
-        async with rpc(address, connection_args=security.get_connection_args(role), timeout=3) as scheduler:
-            return bool(await asyncio.wait_for(scheduler.identity(), 5))
-
-    try:
-        return asyncio.run(identify())
-    except (OSError, TimeoutError):
-        return False
 
 
 def test_machines_hold_their_own_secrets_only_and_clusters_keep_strangers_out(

@@ -18,10 +18,9 @@ from infra.core.errors import InputError, UnavailableError
 from infra.ports import ReapReason
 from infra.worker.reaper import SiteReaper
 from tests.clouds.stand_in import StandIn
-from tests.integration.clusters_support import client, lease, until
+from tests.integration.clusters_support import client, kill_keeper, lease, until
 from tests.integration.ec2_support import told_configuration
 from tests.integration.stand_in_support import KINDS, SECRETS, machine_offer, machine_provider, machine_site, stand_in
-from tests.integration.test_clusters_ec2 import kill_keeper
 
 pytestmark = pytest.mark.slow
 CALL = {"gcp": "insert", "azure": "machine", "openstack": "server"}

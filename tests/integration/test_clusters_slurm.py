@@ -23,9 +23,8 @@ from infra.core.errors import InputError, UnavailableError
 from infra.ports import ReapReason
 from infra.worker.reaper import SiteReaper
 from tests.clouds.slurm import Slurm
-from tests.integration.clusters_support import client, lease, security, until
+from tests.integration.clusters_support import client, kill_keeper, lease, reaches, security, until
 from tests.integration.slurm_support import ON_SLURM, slurm_offer, slurm_provider, slurm_site
-from tests.integration.test_clusters_ec2 import kill_keeper, reaches
 
 pytestmark = list(ON_SLURM)
 
