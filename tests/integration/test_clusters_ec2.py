@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.adapters.cloud.reclaim_notice import announced_end
 from infra.adapters.clusters_ec2 import Ec2Cloud
 from infra.adapters.local_cloud.environment import machine_environment
 from infra.adapters.local_cloud.records import LeaseDirectory
@@ -25,6 +26,7 @@ from infra.core.errors import UnavailableError
 from infra.core.workload import WorkKind
 from infra.ports import ClusterAddress, ReapReason
 from infra.worker.reaper import SiteReaper
+from tasks.departures import announced_in
 from tests.clouds.ec2 import Ec2Emulator
 from tests.integration.clusters_support import client, kill_keeper, lease, reaches, security, until
 from tests.integration.ec2_support import (
@@ -105,8 +107,12 @@ def check_machines(cloud: Ec2Emulator, state_dir: Path, lease_id: str) -> dict[s
         assert len(text.encode()) < 16_384 / 2
         assert set(tls) == {"ca-file", "min-version", role}
         no_pages = {"http": {"routes": []}}
+        spot = (
+            {"preload": ["infra.adapters.cloud.reclaim_notice"]} if instance.get("InstanceLifecycle") == "spot" else {}
+        )
         assert configuration == {"distributed": {"comm": {"default-scheme": "tls", "require-encryption": True, "tls": tls},
-            "scheduler": no_pages, "worker": no_pages}}  # fmt: skip
+            "scheduler": no_pages, "worker": no_pages | spot}}  # fmt: skip
+        assert bool(spot) == (role == "worker" and lease_id == "a")
         everything = text + str(configuration)
         for secret in (client_key, "prefect-secret", "emulated-secret", "somebodys-key", "PREFECT", "AWS_"):
             assert secret not in everything
@@ -320,37 +326,21 @@ def test_the_reaper_ends_machines_of_no_lease_and_lets_other_people_s_be(
     cloud.client().terminate_instances(InstanceIds=[made["somebody-else"]])
 
 
-def notice() -> str | None:
-    """What the machine's metadata address says of its end."""
-    import urllib.error
-    import urllib.request
-
-    root = "http://169.254.169.254/latest"
-    asked = urllib.request.Request(
-        f"{root}/api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"}
-    )
-    token = urllib.request.urlopen(asked, timeout=5).read().decode()
-    headers = {"X-aws-ec2-metadata-token": token}
-    try:
-        with urllib.request.urlopen(
-            urllib.request.Request(f"{root}/meta-data/spot/instance-action", headers=headers), timeout=5
-        ) as reply:
-            return reply.read().decode()
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise
-
-
 def test_a_reclaimed_machine_gets_its_notice_and_is_metered(cloud: Ec2Emulator, provider: Ec2Cloud) -> None:
     address: ClusterAddress = provider.open(lease("spot", 2), ec2_offer(spot=True), ec2_site(cloud))
     [victim, _] = [found for found in of_lease(cloud, "spot") if found["InstanceType"] == WORKER_TYPE]
     name = {tag["Key"]: tag["Value"] for tag in victim["Tags"]}["Name"]
     with client(address) as connected:
-        assert connected.submit(notice, workers=[name], pure=False).result() is None
-        cloud.control.reclaim(victim["InstanceId"], notice_s=3.0)
-        assert '"action": "terminate"' in connected.submit(notice, workers=[name], pure=False).result()
+        departures = announced_in(connected)
+        assert connected.submit(announced_end, workers=[name], pure=False).result() is None
+        held = connected.submit(os.getpid, workers=[name], allow_other_workers=True, pure=False)
+        pid = held.result()
+        cloud.control.reclaim(victim["InstanceId"], notice_s=12.0)
+        until(departures)
         until(lambda: len(connected.scheduler_info(n_workers=-1)["workers"]) == 1)
+        assert held.result() == pid, "moved to the machine that is left, and not computed again"
+    [departure] = departures().values()
+    assert 0.0 < departure.ends_at - departure.told_at <= 12.0
     provider.close("spot")
     usage = provider.usage("spot")
     assert usage["reclaimed"] == 1

@@ -25,12 +25,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dask_cloudprovider.aws.ec2 import EC2Cluster, EC2Scheduler, EC2Worker
 from distributed.security import Security
 
+from infra import faults
 from infra.adapters.cloud.ec2_fleet import described_machine, machines_of, tag_filters
 from infra.adapters.cloud.ec2_order import Ec2Order, cluster_arguments, worker_certificates
 from infra.adapters.cloud.steps import NoCapacity, StartSteps, answers
 from infra.adapters.cloud.tags import CloudMachine
 from infra.adapters.cloud.user_data import has_nvidia_gpu, inherited, machine_configuration
 from infra.core.inventory import Cluster
+from infra.faults import Point
 
 LARGEST_BYTES = 16_384
 """EC2's limit for user-data before it is encoded."""
@@ -66,8 +68,9 @@ class _Machine:
     def set_env(self) -> str:
         """What the container's command begins with; the library would put all of its configuration here."""
         if not hasattr(self, "_told"):
+            order = self.cluster.order
             configuration = machine_configuration(
-                self.cluster.order.identity, self.role, self.cluster.certificate(self)
+                order.identity, self.role, self.cluster.certificate(self), order.spot and self.role == "worker"
             )
             self._told = inherited(configuration)
         return self._told
@@ -88,6 +91,7 @@ class _Machine:
     async def _create(self) -> tuple[str, None]:
         async with self.cluster.step(f"creating the {self.role}'s machine", CREATE_TIMEOUT_S):
             address = await super().create_vm()
+        faults.passed(Point.MACHINES_ASKED)
         self.cluster.created(self)
         return address
 

@@ -19,6 +19,7 @@ import dask.config
 from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
+from infra import faults
 from infra.adapters.cloud.rendering import (
     MachineOrder,
     azure_interface,
@@ -31,6 +32,7 @@ from infra.adapters.cloud.steps import NoCapacity, StartSteps, answers
 from infra.adapters.cloud.tags import CloudMachine
 from infra.adapters.cloud.user_data import inherited, machine_configuration
 from infra.core.inventory import Cluster
+from infra.faults import Point
 
 CREATE_TIMEOUT_S = 180.0
 POLL_S = 0.5
@@ -83,6 +85,7 @@ class _Told:
                 if any(words in str(problem) for words in NO_CAPACITY_WORDS):
                     raise NoCapacity(f"NO_CAPACITY: {problem}") from problem
                 raise
+        faults.passed(Point.MACHINES_ASKED)
         return address, None
 
     async def create(self) -> str:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from infra import faults
 from infra.adapters.certificates import ClusterIdentity
 from infra.adapters.cloud.holding import hold, log_to
 from infra.adapters.cloud.slurm_cluster import LeaseJobs
@@ -23,6 +24,7 @@ from infra.adapters.cloud.tags import LEASE, OWNER
 from infra.adapters.local_cloud.nursery import name_process
 from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, write_json
 from infra.core.cluster_settings import SlurmSettings
+from infra.faults import Point
 
 CLOSE_TIMEOUT_S = 20.0
 POLL_S = 0.05
@@ -75,6 +77,7 @@ class _Kept:
         self._cluster = cluster = LeaseJobs(self._order, time.time())
         self._doing = "submitting jobs"
         await cluster
+        faults.passed(Point.MACHINES_ASKED)
         self._doing = "waiting for the jobs"
         wanted, look_at = set(cluster.plan), 0.0
         while not wanted <= cluster.joined():

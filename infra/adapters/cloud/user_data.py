@@ -15,6 +15,7 @@ from typing import Any
 import dask.config
 
 from infra.adapters.certificates import ClusterIdentity
+from infra.adapters.cloud import reclaim_notice
 from infra.core.inventory import Cluster
 
 _NVIDIA = {
@@ -37,12 +38,15 @@ def inherited(configuration: dict[str, Any]) -> str:
     return f'env DASK_INTERNAL_INHERIT_CONFIG="{dask.config.serialize(configuration)}"'
 
 
-def machine_configuration(identity: ClusterIdentity, role: str, certificate: str) -> dict[str, Any]:
+def machine_configuration(
+    identity: ClusterIdentity, role: str, certificate: str, taken_back: bool = False
+) -> dict[str, Any]:
     """The whole Dask configuration of one machine.
 
     Args:
         role: ``scheduler`` or ``worker``.
         certificate: Name of the machine's certificate among the identity's.
+        taken_back: Whether its cloud may take it back, and says so before: the worker then listens for that.
     """
 
     def text(path: str) -> str:
@@ -53,7 +57,8 @@ def machine_configuration(identity: ClusterIdentity, role: str, certificate: str
     # Dask's small HTTP servers have no encryption and no password: they get no pages.
     no_pages = {"http": {"routes": []}}
     comm = {"default-scheme": "tls", "require-encryption": True, "tls": tls}
-    return {"distributed": {"comm": comm, "scheduler": no_pages, "worker": no_pages}}
+    listening = {"preload": [reclaim_notice.__name__]} if taken_back else {}
+    return {"distributed": {"comm": comm, "scheduler": no_pages, "worker": no_pages | listening}}
 
 
 def hard_end_command(ends_at: float, now_at: float) -> str:
