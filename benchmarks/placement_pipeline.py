@@ -18,7 +18,13 @@ from dataclasses import replace
 from infra.core.budget import Balance
 from infra.core.inventory import Cluster, DatasetVersion, Offer, Pool, Purchase, Site, TrustZone
 from infra.core.placement.decision import Outcome
-from infra.core.placement.pipeline import PipelineDecision, PipelineRequest, PipelineStage, StageInput, decide_pipeline
+from infra.core.placement.pipelines.decide import (
+    PipelineDecision,
+    PipelineRequest,
+    PipelineStage,
+    StageInput,
+    decide_pipeline,
+)
 from infra.core.placement.snapshot import OfferLoad, Rate, Release, Snapshot
 from infra.core.policy import Policy
 from infra.core.pricing import Price, PriceWindow

@@ -10,7 +10,7 @@ from prefect.artifacts import create_image_artifact, create_link_artifact, creat
 
 from infra.core.lifecycle import AttemptState
 from infra.core.placement.decision import CostParts
-from infra.core.placement.pipeline import PipelineDecision, PipelineRequest
+from infra.core.placement.pipelines.decide import PipelineDecision, PipelineRequest
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import usd
 from infra.documents import decision_from_json

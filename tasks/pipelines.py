@@ -11,8 +11,14 @@ from dataclasses import replace
 from prefect import task
 
 from infra.core.placement.decision import Outcome
-from infra.core.placement.pipeline import PipelineDecision, PipelineRequest, PipelineStage, StageInput, decide_pipeline
-from infra.core.placement.pipeline_share import Share, remaining, share_of
+from infra.core.placement.pipelines.decide import (
+    PipelineDecision,
+    PipelineRequest,
+    PipelineStage,
+    StageInput,
+    decide_pipeline,
+)
+from infra.core.placement.pipelines.share import Share, remaining, share_of
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import period_of
 from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest

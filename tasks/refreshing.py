@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.core.placement.pipeline_share import Share
+from infra.core.placement.pipelines.share import Share
 from infra.core.workload import WorkKind
 from tasks.documents import changed_documents
 from tasks.options import EmbeddingChoices, PlacementOptions

@@ -14,7 +14,7 @@ from infra.core.errors import ConflictError, HeadraceError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportOutcome, SiteReport
 from infra.core.placement.decision import Outcome
-from infra.core.placement.pipeline_share import Share
+from infra.core.placement.pipelines.share import Share
 from infra.core.spot.sightings import Sighting
 from infra.core.units import iso, usd
 from infra.core.workload import DatasetRef, WorkloadRequest

@@ -16,7 +16,7 @@ from infra.commands.shared import handle_errors, prefect_here, print_json
 from infra.core.errors import InputError
 from infra.core.placement.decision import Outcome
 from infra.core.placement.ladder import descend
-from infra.core.placement.pipeline import decide_pipeline
+from infra.core.placement.pipelines.decide import decide_pipeline
 from infra.core.placement.snapshot import Snapshot
 from infra.documents.files import display, read_tree
 from infra.documents.pipeline import is_pipeline, load_pipeline, with_stage_versions

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from infra.core.errors import InputError
-from infra.core.placement.pipeline import PipelineRequest, PipelineStage, StageInput
+from infra.core.placement.pipelines.decide import PipelineRequest, PipelineStage, StageInput
 from infra.core.units import BYTES_PER_GB, micro_from_usd
 from infra.documents.fields import Document, Duration, Instant, Name, Number, Usd
 from infra.documents.files import display, parse_yaml, read_tree

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.core.placement.decision import Outcome
-from infra.core.placement.pipeline import PipelineDecision, PipelineRequest
-from infra.core.placement.pipeline_plan import StageByStage, StageMove, StagePlacement
+from infra.core.placement.pipelines.decide import PipelineDecision, PipelineRequest
+from infra.core.placement.pipelines.plan import StageByStage, StageMove, StagePlacement
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import BYTES_PER_GB, iso, usd_float
 from infra.documents import answer, pipeline_answer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-from infra.core.placement.pipeline import PipelineDecision, PipelineRequest
-from infra.core.placement.pipeline_plan import StagePlacement
+from infra.core.placement.pipelines.decide import PipelineDecision, PipelineRequest
+from infra.core.placement.pipelines.plan import StagePlacement
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import BYTES_PER_GB
 from infra.render.pipeline import comparison_text, pipeline_outcome_text

@@ -15,7 +15,7 @@ from itertools import chain
 from infra.core.inventory import Offer, Site
 from infra.core.placement.costing import needed, run_cost
 from infra.core.placement.estimate import BOOT_SPREAD, estimate
-from infra.core.placement.pipeline import PipelineRequest, PipelineStage
+from infra.core.placement.pipelines.decide import PipelineRequest, PipelineStage
 from infra.core.placement.snapshot import Snapshot
 from infra.core.units import period_of
 from infra.core.workload import Fallback

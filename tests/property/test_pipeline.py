@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from infra.core.budget import Balance
 from infra.core.canonical import canonical
 from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
-from infra.core.placement import pipeline_search
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import ChangeKind, Outcome
-from infra.core.placement.pipeline import (
+from infra.core.placement.pipelines import search
+from infra.core.placement.pipelines.decide import (
     PipelineDecision,
     PipelineRequest,
     PipelineStage,
@@ -270,7 +270,7 @@ def test_plans_hold_all_invariants(problem):
 @pytest.fixture
 def narrowed_at_once(monkeypatch):
     """The search leaves out what cannot be the best before it takes up the first label, as it does for hard pipelines."""
-    monkeypatch.setattr(pipeline_search, "CHEAP_TRIES", 0)
+    monkeypatch.setattr(search, "CHEAP_TRIES", 0)
 
 
 @settings(max_examples=100, **{**COMMON, "suppress_health_check": list(HealthCheck)})
@@ -350,7 +350,7 @@ def crowded(seed: int) -> tuple[PipelineRequest, Snapshot]:
 
 @pytest.mark.parametrize("tries", [0, 30])
 def test_stages_that_are_in_each_others_way_at_prices_with_windows(monkeypatch, tries):
-    monkeypatch.setattr(pipeline_search, "CHEAP_TRIES", tries)
+    monkeypatch.setattr(search, "CHEAP_TRIES", tries)
     for seed in range(150):
         request, snapshot = crowded(seed)
         decision = decide_pipeline(request, snapshot)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-import infra.core.placement.pipeline as pipeline_module
+import infra.core.placement.pipelines.decide as pipeline_module
 from infra.core.canonical import canonical
 from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Purchase
 from infra.core.placement.decision import ChangeKind, Outcome, ReasonCode
-from infra.core.placement.pipeline import PipelineRequest, PipelineStage, StageInput, decide_pipeline
-from infra.core.placement.pipeline_share import Share, remaining, share_of
+from infra.core.placement.pipelines.decide import PipelineRequest, PipelineStage, StageInput, decide_pipeline
+from infra.core.placement.pipelines.share import Share, remaining, share_of
 from infra.core.workload import DatasetRef, Fallback, Resources
 from tests.unit.placement_world import (
     EU,

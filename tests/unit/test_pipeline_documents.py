@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from infra.commands import place
 from infra.core.errors import InputError
-from infra.core.placement.pipeline import decide_pipeline
+from infra.core.placement.pipelines.decide import decide_pipeline
 from infra.documents.files import read_tree
 from infra.documents.pipeline import load_pipeline
 from infra.documents.schemas import schema

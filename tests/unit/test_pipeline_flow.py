@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from infra.core.placement.decision import CostParts
-from infra.core.placement.pipeline import PipelineRequest, PipelineStage, StageInput, decide_pipeline
-from infra.core.placement.pipeline_share import Share
+from infra.core.placement.pipelines.decide import PipelineRequest, PipelineStage, StageInput, decide_pipeline
+from infra.core.placement.pipelines.share import Share
 from tasks import pipelines
 from tasks.entry import EndedError
 from tests.unit.placement_world import NOW_AT, USD, on_docs, snapshot

@@ -24,10 +24,10 @@ from copy import copy
 
 import numpy as np
 
-from infra.core.placement.pipeline_figures import Figures, Flags, Floats, Links, figures_of
-from infra.core.placement.pipeline_objective import TRACE_S, Objective
-from infra.core.placement.pipeline_problem import OUTSIDE, Problem
-from infra.core.placement.pipeline_tables import Flow, Table, even_flow, primary_of, through_of
+from infra.core.placement.pipelines.figures import Figures, Flags, Floats, Links, figures_of
+from infra.core.placement.pipelines.objective import TRACE_S, Objective
+from infra.core.placement.pipelines.problem import OUTSIDE, Problem
+from infra.core.placement.pipelines.tables import Flow, Table, even_flow, primary_of, through_of
 
 _COARSE, _FINE = np.arange(-3.0, 6.0), np.arange(-0.75, 1.0, 0.25)
 """Prices of a second that are tried, as powers of four: around the mean price of a second, then around the best."""

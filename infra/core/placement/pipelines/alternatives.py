@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from infra.core.placement.pipeline_plan import StageAlternative
-from infra.core.placement.pipeline_problem import Problem, Stage
-from infra.core.placement.pipeline_schedule import Limits, Schedule, in_order, places_of
+from infra.core.placement.pipelines.plan import StageAlternative
+from infra.core.placement.pipelines.problem import Problem, Stage
+from infra.core.placement.pipelines.schedule import Limits, Schedule, in_order, places_of
 
 
 def next_best(problem: Problem, schedule: Schedule, limits: Limits, stage: Stage) -> tuple[StageAlternative, ...]:

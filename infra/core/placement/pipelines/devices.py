@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from infra.core.placement.fitting import back_at
-from infra.core.placement.pipeline_problem import Problem, Stage
+from infra.core.placement.pipelines.problem import Problem, Stage
 
 
 class Devices:

@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 
 from infra.core.placement.costing import least_total
-from infra.core.placement.pipeline_devices import Devices
-from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective
-from infra.core.placement.pipeline_problem import Problem, Run, Stage
-from infra.core.placement.pipeline_schedule import Limits, Schedule, runs_of
+from infra.core.placement.pipelines.devices import Devices
+from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective
+from infra.core.placement.pipelines.problem import Problem, Run, Stage
+from infra.core.placement.pipelines.schedule import Limits, Schedule, runs_of
 
 
 def crowds(problem: Problem, choices: Sequence[int]) -> dict[int, list[int]]:

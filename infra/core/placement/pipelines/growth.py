@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import add
 
-from infra.core.placement.pipeline_bounds import Bounds
-from infra.core.placement.pipeline_devices import Devices
-from infra.core.placement.pipeline_labels import Depth, Flow, Label, flow_at
-from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective, whole
-from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
-from infra.core.placement.pipeline_schedule import Limits
-from infra.core.placement.pipeline_tables import Table
+from infra.core.placement.pipelines.bounds import Bounds
+from infra.core.placement.pipelines.devices import Devices
+from infra.core.placement.pipelines.labels import Depth, Flow, Label, flow_at
+from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective, whole
+from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
+from infra.core.placement.pipelines.schedule import Limits
+from infra.core.placement.pipelines.tables import Table
 
 
 @dataclass(slots=True)

@@ -22,10 +22,10 @@ from infra.core.placement.changes import with_limit
 from infra.core.placement.constraints import Move
 from infra.core.placement.costing import needed, run_cost
 from infra.core.placement.decision import Change, ChangeKind, Outcome, ReasonCode, TimeParts
-from infra.core.placement.pipeline_alternatives import next_best
-from infra.core.placement.pipeline_bounds import Bounds
-from infra.core.placement.pipeline_objective import Objective
-from infra.core.placement.pipeline_plan import (
+from infra.core.placement.pipelines.alternatives import next_best
+from infra.core.placement.pipelines.bounds import Bounds
+from infra.core.placement.pipelines.objective import Objective
+from infra.core.placement.pipelines.plan import (
     BlockedStage,
     PipelineCounterfactual,
     PipelineDecision,
@@ -36,9 +36,9 @@ from infra.core.placement.pipeline_plan import (
     StageMove,
     StagePlacement,
 )
-from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage, egress_of, result_residency, transfer_of
-from infra.core.placement.pipeline_schedule import Limits, Schedule, one_after_the_other, places_of
-from infra.core.placement.pipeline_search import Found, best_schedule
+from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage, egress_of, result_residency, transfer_of
+from infra.core.placement.pipelines.schedule import Limits, Schedule, one_after_the_other, places_of
+from infra.core.placement.pipelines.search import Found, best_schedule
 from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import Fallback
 

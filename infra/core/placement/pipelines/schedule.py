@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from infra.core.placement.pipeline_devices import Devices
-from infra.core.placement.pipeline_problem import Problem, Run, Stage
+from infra.core.placement.pipelines.devices import Devices
+from infra.core.placement.pipelines.problem import Problem, Run, Stage
 
 
 @dataclass(frozen=True, slots=True)

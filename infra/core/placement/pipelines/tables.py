@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from infra.core.placement.pipeline_figures import Floats
-from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
+from infra.core.placement.pipelines.figures import Floats
+from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
 
 Flow = dict[tuple[int, int], float]
 

@@ -257,7 +257,7 @@ class PipelineCounterfactual:
 
 @dataclass(frozen=True, slots=True)
 class PipelineDecision:
-    """The result of :func:`infra.core.placement.pipeline.decide_pipeline`.
+    """The result of :func:`infra.core.placement.pipelines.decide.decide_pipeline`.
 
     Attributes:
         outcome: *run* when a first stage starts now, *wait* when all start later.

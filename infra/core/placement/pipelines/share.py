@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from infra.core.placement.pipeline_plan import PipelineDecision, PipelineRequest, PipelineStage
+from infra.core.placement.pipelines.plan import PipelineDecision, PipelineRequest, PipelineStage
 from infra.core.workload import DatasetRef, WorkloadRequest
 
 

@@ -6,7 +6,7 @@ import math
 from enum import Enum
 from typing import NamedTuple
 
-from infra.core.placement.pipeline_schedule import Schedule
+from infra.core.placement.pipelines.schedule import Schedule
 
 TRACE_S = 1e-5
 """Sums of seconds in another order may differ by less than this: no bound on time is trusted to the last digit."""

@@ -1,17 +1,17 @@
 """The cheapest plan of a pipeline: best-first search over its stages in order, with bounds and dominance.
 
-A *label* is a plan of the first stages. Labels are taken up by the least that they can come to (``pipeline_bounds``), so the
+A *label* is a plan of the first stages. Labels are taken up by the least that they can come to (``bounds``), so the
 first complete one is the best: by the objective, then by the other figure, then by the names of its offers. A label is
 dropped when another one with its results at the same places is no dearer and no later. Two cases need care:
 
 * Prices with windows: to be later can then be cheaper, so an earlier label must be cheaper by what that can be worth.
 * Devices that stages of the pipeline could want from each other: the search first lets each stage have them, at the least price
   of any later start, which can only be too cheap and too early. When a complete label turns out to want more devices than
-  there are, or has such a price, its offers are kept and all orders of its stages are tried (``pipeline_sharing``); the best goes
+  there are, or has such a price, its offers are kept and all orders of its stages are tried (``sharing``); the best goes
   back among the labels. Until then, labels compare only when the stages in question are the same and have the same offers.
 
 Most pipelines need a few dozen labels. When one needs more, the options that cannot be in the best plan are left out
-(``pipeline_narrowing``), and what is left is searched again with the bounds and the dominance that this makes possible.
+(``narrowing``), and what is left is searched again with the bounds and the dominance that this makes possible.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
 
-from infra.core.placement.pipeline_bounds import Bounds
-from infra.core.placement.pipeline_dominance import Dominance
-from infra.core.placement.pipeline_growth import Ahead, Growth
-from infra.core.placement.pipeline_labels import Label, depths_of
-from infra.core.placement.pipeline_narrowing import narrowed
-from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective, whole
-from infra.core.placement.pipeline_problem import Problem, scarce_among
-from infra.core.placement.pipeline_schedule import Limits, Schedule, in_order, one_after_the_other
-from infra.core.placement.pipeline_sharing import Sharing, crowds, fits
-from infra.core.placement.pipeline_tables import Table
+from infra.core.placement.pipelines.bounds import Bounds
+from infra.core.placement.pipelines.dominance import Dominance
+from infra.core.placement.pipelines.growth import Ahead, Growth
+from infra.core.placement.pipelines.labels import Label, depths_of
+from infra.core.placement.pipelines.narrowing import narrowed
+from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective, whole
+from infra.core.placement.pipelines.problem import Problem, scarce_among
+from infra.core.placement.pipelines.schedule import Limits, Schedule, in_order, one_after_the_other
+from infra.core.placement.pipelines.sharing import Sharing, crowds, fits
+from infra.core.placement.pipelines.tables import Table
 
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from infra.core.placement.pipeline_bounds import Bounds
-from infra.core.placement.pipeline_objective import TRACE_S, Key, Objective
-from infra.core.placement.pipeline_schedule import Limits
-from infra.core.placement.pipeline_tables import Table
+from infra.core.placement.pipelines.bounds import Bounds
+from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective
+from infra.core.placement.pipelines.schedule import Limits
+from infra.core.placement.pipelines.tables import Table
 
 _ROUNDS = 2
 """What is left out makes the bounds better, so that more can be left out."""

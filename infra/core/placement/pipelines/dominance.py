@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from infra.core.placement.pipeline_labels import Depth, Label
-from infra.core.placement.pipeline_problem import Problem
+from infra.core.placement.pipelines.labels import Depth, Label
+from infra.core.placement.pipelines.problem import Problem
 
 _Seen = tuple[int, int, tuple[float, ...]]
 """Cost, need and instants of a label that was taken up."""

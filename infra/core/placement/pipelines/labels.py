@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from infra.core.placement.pipeline_bounds import Bounds
-from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
-from infra.core.placement.pipeline_schedule import Schedule
-from infra.core.placement.pipeline_tables import Table
+from infra.core.placement.pipelines.bounds import Bounds
+from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
+from infra.core.placement.pipelines.schedule import Schedule
+from infra.core.placement.pipelines.tables import Table
 from infra.core.pricing import Price
 from infra.core.units import SECONDS_PER_HOUR
 

@@ -15,8 +15,8 @@ from infra.core.jurisdictions import combine, permits
 from infra.core.placement.costing import least_total, run_total
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations
 from infra.core.placement.optimise import durations_at
-from infra.core.placement.pipeline_options import Inherited, OfferBook, Option, Row
-from infra.core.placement.pipeline_plan import PipelineRequest, PipelineStage, ordered_stages
+from infra.core.placement.pipelines.options import Inherited, OfferBook, Option, Row
+from infra.core.placement.pipelines.plan import PipelineRequest, PipelineStage, ordered_stages
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World
 from infra.core.units import BYTES_PER_GB, iso

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.core.placement.costing import CAP_MARGIN_PERCENT, least_total
-from infra.core.placement.pipeline_problem import OUTSIDE, Problem, Stage
+from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
 from infra.core.units import BYTES_PER_GB, SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
