@@ -6,11 +6,14 @@ import time
 from datetime import datetime
 from typing import Any
 
+from infra.adapters.current_policy import current_policy
+from infra.core.errors import HeadraceError
 from infra.core.units import iso
 from infra.platform.probes import ask
 from infra.platform.state import PlatformReport, read_report
 from infra.platform.supervision import Phase
 from infra.settings import Settings
+from infra.wiring import ControlPlane
 
 _STATES = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _HEALTH = {Phase.READY: "ready", Phase.DONE: "done", Phase.STARTING: "starting", Phase.BACKOFF: "restarting"}
@@ -22,11 +25,15 @@ def overview(settings: Settings) -> dict[str, Any]:
     if report is None or not report.alive:
         return {"up": False, "home": str(settings.home), "problem": "not running; run `headrace up`"}
     server: dict[str, Any] = {"pools": [], "runs": {}}
-    problem = ""
+    problem, stopped = "", {"bursting_stopped": False, "revoked": []}
+    try:
+        stopped = _stopped(settings)
+    except HeadraceError as error:
+        problem = str(error)
     try:
         server = {"pools": _pools(report), "runs": _runs(report)}
     except (OSError, ValueError) as error:
-        problem = f"the Prefect server does not answer: {error}"
+        problem = problem or f"the Prefect server does not answer: {error}"
     return {
         "up": report.complete and not problem,
         "home": str(settings.home),
@@ -36,6 +43,7 @@ def overview(settings: Settings) -> dict[str, Any]:
         "since": iso(round(report.started_at)),
         "simulated": list(report.simulated),
         "problem": problem,
+        **stopped,
         "supervisor": {"pid": report.supervisor.pid},
         "components": [
             {
@@ -51,6 +59,16 @@ def overview(settings: Settings) -> dict[str, Any]:
         ],
         **server,
     }
+
+
+def _stopped(settings: Settings) -> dict[str, Any]:
+    """What somebody has stopped by hand: all bursting, and sites that are trusted no more."""
+    control = ControlPlane(settings)
+    try:
+        source = current_policy(control.database).source
+    finally:
+        control.database.close()
+    return {"bursting_stopped": source.bursting_stopped, "revoked": sorted(control.revoked)}
 
 
 def _pools(report: PlatformReport) -> list[dict[str, Any]]:
@@ -85,6 +103,10 @@ def render(tree: dict[str, Any]) -> str:
     lines = [f"Headrace since {tree['since']}   UI {tree['ui']}   home {tree['home']}"]
     if tree["simulated"]:
         lines.append(f"SIMULATED: the devices of {', '.join(tree['simulated'])} are processes on this machine")
+    if tree["bursting_stopped"]:
+        lines.append("ALL BURSTING IS STOPPED; `headrace policy resume-bursting` ends that")
+    if tree["revoked"]:
+        lines.append(f"REVOKED: {', '.join(tree['revoked'])}; `headrace site restore` ends that")
     if tree["problem"]:
         lines.append(tree["problem"])
     lines += ["", f"{'component':<26}{'health':<12}{'pid':>8}  {'since':<22}{'restarts':>8}"]

@@ -121,6 +121,17 @@ def test_everything_is_there_and_a_second_up_changes_nothing(home: Home) -> None
     assert home.pids() == before
 
 
+def test_the_status_says_what_was_stopped_by_hand(home: Home) -> None:
+    tree = home.json("status")
+    assert (tree["bursting_stopped"], tree["revoked"]) == (False, [])
+    home.json("policy", "stop-bursting", "--why", "a test")
+    try:
+        assert home.json("status")["bursting_stopped"]
+    finally:
+        home.json("policy", "resume-bursting", "--why", "it is over")
+    assert not home.json("status")["bursting_stopped"]
+
+
 def test_secrets_in_files_are_private_and_sites_are_not_told_the_database(home: Home) -> None:
     for path in [home.directory, *home.directory.rglob("keys"), *home.directory.rglob("*.pem")]:
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077 or path.name.endswith("pub.pem"), path
