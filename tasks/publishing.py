@@ -18,12 +18,13 @@ from infra.core.canonical import canonical, run_key
 from infra.core.errors import HeadraceError, InputError, RefusedError, UnavailableError
 from infra.core.inventory import DatasetVersion, TrustZone
 from infra.core.jurisdictions import combine
+from infra.core.run_places import attempt_prefix
 from infra.core.trust import PermittedDataset
 from infra.core.workload import WorkKind
 from infra.ports import Catalog, ObjectStore
 from tasks.datasets.reading import read_part
 from tasks.datasets.shelving import shelve
-from tasks.site_io import RESULT, attempt_prefix, clear_checkpoints, result_from_json
+from tasks.site_io import RESULT, clear_checkpoints, result_from_json
 from tasks.site_job import SiteResult
 from tasks.vector_tables import TABLES, Tables, apply_refresh, check_refresh
 

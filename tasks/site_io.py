@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from data_contracts.layout import site_prefix, version_prefix
 from data_contracts.manifest import MANIFEST_NAME, Manifest, ManifestFile, describe_part
-from infra.core.canonical import canonical, run_key
+from infra.core.canonical import canonical
 from infra.core.errors import InputError, RefusedError, UnavailableError
+from infra.core.run_places import attempt_prefix, checkpoints_prefix
 from infra.core.trust import PermittedDataset
 from infra.ports import ObjectStore
 from tasks.datasets.reading import copy_version, load_manifest, read_part
@@ -251,17 +252,6 @@ class StoreCheckpoints:
             key for key in self._store.list(f"{self._prefix}/states") if _STATE_KEY.fullmatch(key.rsplit("/", 1)[1])
         ]
         return sorted(keys, key=lambda key: key.rsplit("/", 1)[1][:19], reverse=True)
-
-
-def attempt_prefix(run_id: str, attempt: int) -> str:
-    """Where an attempt's files lie."""
-    return f"runs/{run_key(run_id)}/attempts/{attempt}"
-
-
-def checkpoints_prefix(run_id: str, lighter: str = "") -> str:
-    """Where a run's checkpoints lie: those of a lighter work apart, for they fit no other."""
-    prefix = f"runs/{run_key(run_id)}/checkpoints"
-    return f"{prefix}/{lighter}" if lighter else prefix
 
 
 def share_done(store: ObjectStore, run_id: str, lighter: str = "") -> float:

@@ -12,11 +12,11 @@ from distributed import Client, LocalCluster
 
 from data_contracts.layout import site_prefix, version_prefix
 from data_contracts.manifest import MANIFEST_NAME, Manifest, ManifestFile, describe_part
+from infra.core.run_places import attempt_prefix
 from infra.core.workload import WorkKind
 from infra.ports import ObjectStore
 from tasks.local_run import local_job
 from tasks.parquet import from_columns
-from tasks.site_io import attempt_prefix
 from tasks.site_job import InputRef, SiteResult, SiteWork
 from tasks.work import WORK
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from infra.adapters.objects_local import LocalStore
 from infra.adapters.objects_s3 import S3Store
+from infra.adapters.renewed_keys import TemporaryKey
 from infra.core.errors import InputError, UnavailableError
 from infra.core.object_keys import require_key, require_prefix
 from infra.ports import ObjectStore
@@ -130,6 +132,7 @@ def open_store(
     token: str | None = None,
     endpoint: str | None = None,
     region: str | None = None,
+    renewal: Callable[[], TemporaryKey] | None = None,
 ) -> WatchableStore:
     """Open the store that a URL names.
 
@@ -140,6 +143,7 @@ def open_store(
         token: Session token of temporary credentials.
         endpoint: URL of an S3 server other than AWS.
         region: Region of the bucket.
+        renewal: Gives the newest temporary key whenever one is needed; in place of ``key``, ``secret`` and ``token``.
 
     Raises:
         InputError: ``BAD_STORE_URL`` for another scheme, a missing bucket, or credentials where none are used.
@@ -159,8 +163,9 @@ def open_store(
             token=token,
             endpoint=endpoint,
             region=region,
+            renewal=renewal,
         )
-    if any(value is not None for value in (key, secret, token, endpoint, region)):
+    if any(value is not None for value in (key, secret, token, endpoint, region, renewal)):
         raise InputError("BAD_STORE_URL", "credentials for a store that needs none", "store url", remedy)
     if parts.scheme == "memory":
         return MemoryStore()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from infra.adapters.renewed_keys import TemporaryKey, renewed_session
 from infra.core.errors import UnavailableError
 from infra.core.object_keys import require_key, require_prefix
 
@@ -23,6 +24,9 @@ class S3Store:
 
     ``put_new`` is a conditional write (``If-None-Match: *``), which AWS, MinIO and Ceph decide on the server. On a
     server that ignores the header it is check-then-write: right but for a race between two writers.
+
+    Attributes:
+        renewal: Gives the newest temporary key, in place of ``key``, ``secret`` and ``token``.
     """
 
     bucket: str
@@ -32,6 +36,7 @@ class S3Store:
     token: str | None = field(default=None, repr=False)
     endpoint: str | None = None
     region: str | None = None
+    renewal: Callable[[], TemporaryKey] | None = field(default=None, repr=False)
     _opened: s3fs.S3FileSystem | None = field(default=None, init=False, repr=False, compare=False)
     _opened_by: int = field(default=0, init=False, repr=False, compare=False)
 
@@ -41,7 +46,8 @@ class S3Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The connection stays behind: it belongs to this process.
-        return S3Store, (self.bucket, self.prefix, self.key, self.secret, self.token, self.endpoint, self.region)
+        values = (self.bucket, self.prefix, self.key, self.secret, self.token, self.endpoint, self.region, self.renewal)
+        return S3Store, values
 
     def put(self, key: str, data: bytes) -> None:
         with self._translated(key):
@@ -64,7 +70,7 @@ class S3Store:
         return True
 
     def get(self, key: str) -> bytes:
-        with self._translated(key):
+        with self._translated(key, reads=True):
             return self._files().cat_file(f"{self.bucket}/{self._full(key)}")
 
     def exists(self, key: str) -> bool:
@@ -79,11 +85,18 @@ class S3Store:
     def list(self, prefix: str) -> list[str]:
         start = require_prefix(prefix)
         root = f"{self.prefix}/" if self.prefix else ""
+        keys: list[str] = []
+        more: dict[str, str] = {}
         with self._translated(prefix):
-            paths = self._files().find(f"{self.bucket}/{root}{start}".rstrip("/"))
-        skip = len(self.bucket) + 1 + len(root)
-        keys = (path[skip:] for path in paths)
-        return sorted(key for key in keys if key.startswith(start) and key and not key.endswith("/"))
+            # Listing is all that this asks for: s3fs's own walk also looks at a folder as if it were an object, and that
+            # may be forbidden to who may list it.
+            while True:
+                page = self._files().call_s3("list_objects_v2", Bucket=self.bucket, Prefix=f"{root}{start}", **more)
+                keys += (entry["Key"][len(root) :] for entry in page.get("Contents", ()))
+                if not page.get("IsTruncated"):
+                    break
+                more = {"ContinuationToken": page["NextContinuationToken"]}
+        return sorted(key for key in keys if key and not key.endswith("/"))
 
     def size(self, key: str) -> int:
         return int(self._head(key)["ContentLength"])
@@ -100,7 +113,7 @@ class S3Store:
         return f"{self.prefix}/{require_key(key)}" if self.prefix else require_key(key)
 
     def _head(self, key: str) -> dict[str, Any]:
-        with self._translated(key):
+        with self._translated(key, reads=True):
             return self._files().call_s3("head_object", Bucket=self.bucket, Key=self._full(key))
 
     def _files(self) -> s3fs.S3FileSystem:
@@ -109,9 +122,7 @@ class S3Store:
             import s3fs
 
             self._opened = s3fs.S3FileSystem(
-                key=self.key,
-                secret=self.secret,
-                token=self.token,
+                **self._signing(),
                 endpoint_url=self.endpoint,
                 client_kwargs={"region_name": self.region} if self.region else {},
                 config_kwargs={"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3}},
@@ -122,8 +133,25 @@ class S3Store:
             self._opened_by = os.getpid()
         return self._opened
 
+    def _signing(self) -> dict[str, Any]:
+        if self.renewal is not None:
+            return {"session": renewed_session(self.renewal)}
+        return {"key": self.key, "secret": self.secret, "token": self.token}
+
+    def _is_absent(self, key: str) -> bool:
+        """Whether an object that may not be read is simply not there.
+
+        Some servers say 403 for both to whom may list a part of the bucket only.
+        """
+        name = self._full(key)
+        with contextlib.suppress(OSError):
+            page = self._files().call_s3("list_objects_v2", Bucket=self.bucket, Prefix=name, MaxKeys=1)
+            # The listing is sorted, and nothing that starts with the name comes before the name itself.
+            return all(entry["Key"] != name for entry in page.get("Contents", ()))
+        return False
+
     @contextlib.contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
+    def _translated(self, key: str, reads: bool = False) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError
 
         where = f"{self.uri}/{key}"
@@ -136,6 +164,8 @@ class S3Store:
         except FileExistsError:
             raise
         except PermissionError as error:
+            if reads and self._is_absent(key):
+                raise UnavailableError("NOT_FOUND", "no such object", where, "check the key") from None
             raise UnavailableError("STORE_DENIED", str(error), where, "check the key and its rights") from error
         except (OSError, BotoCoreError) as error:
             raise UnavailableError(

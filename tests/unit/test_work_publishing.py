@@ -15,6 +15,7 @@ from infra.adapters.memory import MemoryDatabase
 from infra.adapters.objects import LocalStore, MemoryStore
 from infra.core.errors import ConflictError, HeadraceError, InputError, RefusedError, UnavailableError
 from infra.core.inventory import TrustZone
+from infra.core.run_places import attempt_prefix
 from infra.core.trust import PermittedDataset
 from infra.core.workload import WorkKind
 from tasks.embedding.schema import DIMENSIONS, VECTOR_SCHEMA
@@ -30,7 +31,7 @@ from tasks.publishing import (
     promote,
     result_version,
 )
-from tasks.site_io import StoreCheckpoints, StoreInputs, StoreOutputs, attempt_prefix
+from tasks.site_io import StoreCheckpoints, StoreInputs, StoreOutputs
 from tasks.site_job import InputRef, SiteResult, SiteWork
 from tasks.vector_tables import Tables, search, tables_of
 
