@@ -7,7 +7,8 @@ directory and key, the permit *public* key, the object store and the Prefect API
 Environment: ``HEADRACE_HOME`` (default ``./.headrace``), ``HEADRACE_DATABASE_URL``, ``HEADRACE_STORE_URL``,
 ``HEADRACE_CONTROL_SITE``, ``HEADRACE_CONFIG`` (``sites/``, ``policies/``, ``tenants.yaml``),
 ``HEADRACE_CONTRACTS_DIR``, ``HEADRACE_PERMIT_KEY_FILE``, ``HEADRACE_TRUST_DIR``; for a site ``HEADRACE_SITE``,
-``HEADRACE_SITE_DIR``, ``HEADRACE_SITE_KEY_FILE``, ``HEADRACE_PERMIT_PUBLIC_KEY_FILE``.
+``HEADRACE_SITE_DIR``, ``HEADRACE_SITE_KEY_FILE``, ``HEADRACE_PERMIT_PUBLIC_KEY_FILE``, ``HEADRACE_STORE_ROLE_ARN``,
+``HEADRACE_STORE_ROLE_MAX_S``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 REPOSITORY_DIR = PACKAGE_DIR.parent
 DEFAULT_CONTROL_SITE = "onprem-fra"
 CONTROL_POOL = "control"
+DEFAULT_ROLE_MAX_S = 3600
+"""What AWS gives a new role, and the most that a role may have that is assumed by another role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class SiteSettings:
         permit_public_key_file: The control plane's public key, PEM; permits are verified with it.
         store_url: Root of the object store.
         config_dir: Holds ``sites/<site>.yaml``.
+        store_role_arn: The role whose temporary credentials runs get for an S3 store; empty for the worker's own.
+        store_role_max_s: How long the role's credentials may live.
     """
 
     site: str
@@ -44,6 +49,8 @@ class SiteSettings:
     permit_public_key_file: Path
     store_url: str
     config_dir: Path
+    store_role_arn: str = ""
+    store_role_max_s: int = DEFAULT_ROLE_MAX_S
 
     @property
     def site_file(self) -> Path:
@@ -73,6 +80,8 @@ class SiteSettings:
             "HEADRACE_PERMIT_PUBLIC_KEY_FILE": str(self.permit_public_key_file),
             "HEADRACE_STORE_URL": self.store_url,
             "HEADRACE_CONFIG": str(self.config_dir),
+            "HEADRACE_STORE_ROLE_ARN": self.store_role_arn,
+            "HEADRACE_STORE_ROLE_MAX_S": str(self.store_role_max_s),
         }
 
     @classmethod
@@ -80,7 +89,7 @@ class SiteSettings:
         """Read a site worker's environment.
 
         Raises:
-            InputError: ``SETTING_MISSING`` when a variable that a site needs is not set.
+            InputError: ``SETTING_MISSING`` when a variable that a site needs is not set; ``BAD_NUMBER``.
         """
 
         def need(name: str) -> str:
@@ -88,6 +97,9 @@ class SiteSettings:
                 raise InputError("SETTING_MISSING", "not set", name, "start site workers through `headrace up`")
             return environ[name]
 
+        longest = environ.get("HEADRACE_STORE_ROLE_MAX_S") or str(DEFAULT_ROLE_MAX_S)
+        if not longest.isascii() or not longest.isdigit():
+            raise InputError("BAD_NUMBER", f"{longest!r}"[:80], "HEADRACE_STORE_ROLE_MAX_S", "give whole seconds")
         return cls(
             site=need("HEADRACE_SITE"),
             directory=Path(need("HEADRACE_SITE_DIR")).absolute(),
@@ -95,6 +107,8 @@ class SiteSettings:
             permit_public_key_file=Path(need("HEADRACE_PERMIT_PUBLIC_KEY_FILE")).absolute(),
             store_url=need("HEADRACE_STORE_URL"),
             config_dir=Path(environ.get("HEADRACE_CONFIG") or PACKAGE_DIR).absolute(),
+            store_role_arn=environ.get("HEADRACE_STORE_ROLE_ARN") or "",
+            store_role_max_s=int(longest),
         )
 
 

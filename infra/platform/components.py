@@ -40,6 +40,7 @@ _INHERITED_PREFIXES = ("LC_", "OMP_", "MKL_")
 _STORE_PREFIXES = ("AWS_", "FSSPEC_")
 _CLOUD_PREFIX = "HEADRACE_CLOUD_"
 """Of the account in which machines are started: for who starts and who reaps, never for a process that runs flows."""
+_STORE_ROLE = ("HEADRACE_STORE_ROLE_ARN", "HEADRACE_STORE_ROLE_MAX_S")
 _CLUSTER_PRELOAD = ("pandas", "pyarrow.parquet", "torch")
 _TUNING = (
     FAULTS,
@@ -130,7 +131,8 @@ def component_table(
     for site in sites:
         site_settings = settings.site_settings(site.name)
         client = prefect_environment(site_settings.directory / "prefect", port)
-        environment = {**base, **tuning, **store, **cloud, **site_settings.environment(), **client}
+        role = {name: inherited[name] for name in _STORE_ROLE if name in inherited}
+        environment = {**base, **tuning, **store, **cloud, **site_settings.environment(), **role, **client}
         if any(pool.cluster is Cluster.ATTACHED for pool in site.pools):
             name = f"cluster-{site.name}"
             components.append(

@@ -17,8 +17,8 @@ from infra.faults import skew_s
 from infra.ports import ClusterProvider
 from infra.settings import SiteSettings
 from infra.worker.desk import SiteDesk
-from infra.worker.environment import store_credentials
 from infra.worker.site_state import SiteState
+from infra.worker.store_access import store_access
 
 
 def site_desk(settings: SiteSettings) -> SiteDesk:
@@ -42,7 +42,7 @@ def site_desk(settings: SiteSettings) -> SiteDesk:
         providers=providers_of(settings),
         clock=SystemClock(skew_s(settings.site)),
         store_url=settings.store_url,
-        store_credentials=store_credentials(os.environ),
+        access=store_access(settings, os.environ),
     )
 
 

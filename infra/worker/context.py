@@ -10,19 +10,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from infra.adapters.objects import open_store
+from infra.adapters.renewed_keys import TemporaryKey
 from infra.core.canonical import plain
-from infra.core.errors import InputError
+from infra.core.errors import InputError, UnavailableError
 from infra.core.inventory import TrustZone
 from infra.core.trust import PermitClaims, PermittedDataset
+from infra.core.units import instant
 from infra.ports import ClusterAddress, ObjectStore
 from infra.processes import write_private
 
 SITE_CONTEXT_VARIABLE = "HEADRACE_SITE_CONTEXT"
+EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"
+"""Until when a context's credentials are good; among the others, under the name that botocore uses for it."""
+
 _OUTCOME_FILE = "outcome.json"
 
 
@@ -50,9 +56,11 @@ class SiteContext:
 
     Attributes:
         claims: The verified permit.
-        store_credentials: Variables that open the object store (``AWS_*``); empty for a local directory.
+        store_credentials: Variables that open the object store (``AWS_*``); empty for a local directory. Those that end
+            are renewed in the context's file while the work goes on.
         cache_dir: A directory of this attempt's own; it is gone when the attempt is.
         ends_at: End of the lease.
+        file: Where this was read from.
     """
 
     site: str
@@ -64,18 +72,26 @@ class SiteContext:
     store_credentials: Mapping[str, str]
     cache_dir: Path
     ends_at: float
+    file: Path | None = field(default=None, compare=False)
 
     def open_store(self) -> ObjectStore:
-        """The object store, with this site's credentials."""
+        """The object store, with this attempt's credentials; renewed ones are taken up from the context's file."""
         credentials = self.store_credentials
+        endpoint = credentials.get("AWS_ENDPOINT_URL_S3") or credentials.get("AWS_ENDPOINT_URL")
+        region = credentials.get("AWS_REGION") or credentials.get("AWS_DEFAULT_REGION")
+        if self.file is not None and EXPIRATION in credentials:
+            return open_store(self.store_url, endpoint=endpoint, region=region, renewal=partial(newest_key, self.file))
         return open_store(
             self.store_url,
             key=credentials.get("AWS_ACCESS_KEY_ID"),
             secret=credentials.get("AWS_SECRET_ACCESS_KEY"),
             token=credentials.get("AWS_SESSION_TOKEN"),
-            endpoint=credentials.get("AWS_ENDPOINT_URL_S3") or credentials.get("AWS_ENDPOINT_URL"),
-            region=credentials.get("AWS_REGION") or credentials.get("AWS_DEFAULT_REGION"),
+            endpoint=endpoint,
+            region=region,
         )
+
+    def with_credentials(self, variables: Mapping[str, str]) -> SiteContext:
+        return replace(self, store_credentials=variables)
 
     def leave_outcome(self, outcome: SiteOutcome) -> None:
         """Write the outcome, whole or not at all; a later one takes the place of an earlier."""
@@ -105,6 +121,7 @@ class SiteContext:
                 "claims": _claims(document["claims"]),
                 "cluster": ClusterAddress(**cluster),
                 "cache_dir": Path(document["cache_dir"]),
+                "file": path,
             }
             return cls(**values)
         except (OSError, KeyError, TypeError, ValueError) as problem:
@@ -128,6 +145,22 @@ class SiteContext:
                 "start the run through its deployment; a site's worker sets this up after it verified the permit",
             )
         return cls.load(Path(path))
+
+
+def newest_key(file: Path) -> TemporaryKey:
+    """The temporary key that the worker last wrote into the context file.
+
+    Raises:
+        UnavailableError: ``STORE_ACCESS_FAILED`` when it holds none, or is gone with its lease.
+    """
+    try:
+        variables = SiteContext.load(file).store_credentials
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        return TemporaryKey(*(variables[name] for name in names), expires_at=instant(variables[EXPIRATION]))
+    except (InputError, KeyError) as problem:
+        raise UnavailableError(
+            "STORE_ACCESS_FAILED", f"no credentials: {problem}", str(file), "place the run again"
+        ) from problem
 
 
 def read_outcome(cache_dir: Path) -> SiteOutcome:

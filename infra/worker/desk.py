@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from infra.ports import Clock, ClusterAddress, ClusterProvider, Lease, ObjectSto
 from infra.worker.context import SiteContext, SiteOutcome, read_outcome
 from infra.worker.reaper import SiteReaper
 from infra.worker.site_state import AttemptNote, SiteState, with_process
+from infra.worker.store_access import Access, StoreAccess, WholeStore
 
 logger = logging.getLogger("headrace.site")
 
@@ -48,6 +49,8 @@ class Admission:
     claims: PermitClaims
     offer: Offer
     pool: Pool
+    work: Mapping[str, Any] = field(repr=False)
+    """What the permit binds by its digest."""
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class SiteAttempt:
 
     note: AttemptNote
     admission: Admission
+    access: Access = field(default_factory=Access)
 
     @property
     def lease(self) -> Lease:
@@ -81,7 +85,7 @@ class SiteDesk:
 
     Args:
         providers: The cluster provider of each kind of pool, by :class:`infra.core.inventory.Cluster`.
-        store_credentials: Variables that open the object store, for the flow process's context file.
+        access: How attempts get into the object store; without it they need nothing to do so.
     """
 
     def __init__(
@@ -95,12 +99,12 @@ class SiteDesk:
         providers: Callable[[Pool], ClusterProvider],
         clock: Clock,
         store_url: str,
-        store_credentials: Mapping[str, str] | None = None,
+        access: StoreAccess | None = None,
     ) -> None:
         self.site, self.pool, self.state = site, pool, state
         self._verifier, self._key, self._store, self.clock = verifier, key, store, clock
         self._providers, self._store_url = providers, store_url
-        self._store_credentials = dict(store_credentials or {})
+        self._access = access or WholeStore()
         self._reaper = SiteReaper(state.directory, site)
         self._noting = threading.Lock()
 
@@ -133,7 +137,7 @@ class SiteDesk:
         faults.passed(Point.PERMIT_CHECKED)
         self.state.claim_permit(claims.id, flow_run_id, self.clock.now())
         faults.passed(Point.PERMIT_USED)
-        return Admission(flow_run_id, claims, offer, pool)
+        return Admission(flow_run_id, claims, offer, pool, work)
 
     def _check_work(self, claims: PermitClaims, work: Any) -> None:
         same = isinstance(work, dict) and (work.get("run_id"), work.get("attempt")) == (claims.run_id, claims.attempt)
@@ -181,23 +185,28 @@ class SiteDesk:
         return attempt
 
     def open_cluster(self, attempt: SiteAttempt) -> Path:
-        """Open the lease's cluster and write the flow process's context.
+        """Open the store for the attempt and the lease's cluster, and write the flow process's context.
 
         Returns:
             The context file.
 
         Raises:
-            UnavailableError: ``CLUSTER_START_FAILED``.
+            UnavailableError: ``CLUSTER_START_FAILED``; ``STORE_ACCESS_FAILED``, before there is anything of the cluster.
+            RefusedError: ``STORE_POLICY_TOO_LARGE``, ``STORE_SCOPE_UNSAFE``, likewise.
         """
+        attempt.access = self._grant(attempt)
         provider = self._providers(attempt.admission.pool)
         address = provider.open(attempt.lease, attempt.admission.offer, self.site)
         faults.passed(Point.CLUSTER_UP)
         attempt.note = self.state.note(replace(attempt.note, ready_at=self.clock.now()))
+        if attempt.access.is_due(self.clock.now()):
+            # Machines may take longer to boot than credentials live.
+            attempt.access = self._grant(attempt)
         return self._write_context(attempt, address)
 
     def _write_context(self, attempt: SiteAttempt, address: ClusterAddress) -> Path:
         lease = attempt.lease
-        path = self.state.run_dir(lease.id) / "context.json"
+        path = self._context_file(attempt)
         SiteContext(
             site=self.site.name,
             pool=self.pool,
@@ -205,11 +214,30 @@ class SiteDesk:
             claims=attempt.admission.claims,
             cluster=address,
             store_url=self._store_url,
-            store_credentials=self._store_credentials,
+            store_credentials=attempt.access.variables,
             cache_dir=self.state.cache_dir(lease.id),
             ends_at=lease.ends_at,
         ).save(path)
         return path
+
+    def _context_file(self, attempt: SiteAttempt) -> Path:
+        return self.state.run_dir(attempt.lease.id) / "context.json"
+
+    def _grant(self, attempt: SiteAttempt) -> Access:
+        return self._access.grant(attempt.admission.claims, attempt.admission.work, self.clock.now())
+
+    def renew_access(self, attempt: SiteAttempt) -> bool:
+        """Put new credentials into the flow process's context when those in it end soon; whether that was done.
+
+        Raises:
+            UnavailableError: ``STORE_ACCESS_FAILED``; those in it are left as they are, for the next try.
+        """
+        if not attempt.access.is_due(self.clock.now()):
+            return False
+        access, path = self._grant(attempt), self._context_file(attempt)
+        SiteContext.load(path).with_credentials(access.variables).save(path)
+        attempt.access = access
+        return True
 
     def close_cluster(self, attempt: SiteAttempt) -> None:
         """Close the lease's cluster, up or on its way up. Safe to repeat."""

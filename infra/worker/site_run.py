@@ -7,6 +7,7 @@ its machines still cost money.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,8 +23,11 @@ from infra.ports import Clock
 from infra.worker.desk import Admission, SiteAttempt, SiteDesk
 from infra.worker.running import Running, StopReason
 
+logger = logging.getLogger("headrace.site")
+
 _CLOCK_STEP_S = 0.5
 _EXTENSION_STEP_S = 2.0
+_RENEWAL_STEP_S = 5.0
 NEAR = 0.75
 """Share of its money's time from which on an extension is looked for: somewhat before the control plane grants any."""
 
@@ -77,6 +81,7 @@ class SiteRun:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._watch_the_clock, attempt, running)
                     group.start_soon(self._meter, attempt, metering_interval_s)
+                    group.start_soon(self._renew_access, attempt)
 
                     async def tell_pid(pid: int) -> None:
                         await anyio.to_thread.run_sync(self._desk.process_started, attempt, pid)
@@ -166,6 +171,15 @@ class SiteRun:
         while True:
             await anyio.sleep(interval_s)
             await anyio.to_thread.run_sync(self._desk.meter, attempt)
+
+    async def _renew_access(self, attempt: SiteAttempt) -> None:
+        """Keep the process's way into the store open; while that fails, it goes on with what it has."""
+        while attempt.access.renew_at is not None:
+            await anyio.sleep(_RENEWAL_STEP_S)
+            try:
+                await anyio.to_thread.run_sync(self._desk.renew_access, attempt)
+            except HeadraceError as problem:
+                logger.warning("The store's credentials of %s are not renewed yet: %s", self.lease_id, problem)
 
     def _outcome(self, attempt: SiteAttempt, running: Running, end: ProcessEnd | None) -> ReportOutcome:
         """FAILED is for work that would fail again; what only lost its cluster or its process may be tried again."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from infra.adapters.renewed_keys import LOOK_BEFORE_S, TemporaryKey
+from infra.adapters.renewed_keys import LOOK_BEFORE_S
 from infra.adapters.security_tokens import SecurityTokens, partition_of
 from infra.core.errors import InputError
 from infra.core.trust import PermitClaims
 from infra.core.units import iso
 from infra.settings import SiteSettings
+from infra.worker.context import EXPIRATION
 from infra.worker.environment import store_credentials
 from infra.worker.store_scope import scope_of, session_policy
 
@@ -30,7 +30,6 @@ RENEW_BEFORE_S = LOOK_BEFORE_S + 60
 AFTER_PERMIT_S = 120.0
 """How much longer than its permit an attempt may use the store: the longest stop grace, for the last checkpoint."""
 
-EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"
 _WHERE = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
@@ -47,6 +46,10 @@ class Access:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     ends_at: float | None = None
     renew_at: float | None = None
+
+    def is_due(self, now_at: float) -> bool:
+        """Whether others should take their place now."""
+        return self.renew_at is not None and now_at >= self.renew_at
 
 
 class StoreAccess(Protocol):
@@ -120,16 +123,3 @@ def store_access(settings: SiteSettings, environ: Mapping[str, str]) -> StoreAcc
             settings.site,
         )
     return WholeStore(store_credentials(environ))
-
-
-def temporary_key(variables: Mapping[str, str]) -> TemporaryKey | None:
-    """The temporary key among a context's variables; ``None`` when they hold none."""
-    if not variables.get(EXPIRATION):
-        return None
-    ends = datetime.fromisoformat(variables[EXPIRATION]).replace(tzinfo=UTC)
-    return TemporaryKey(
-        variables["AWS_ACCESS_KEY_ID"],
-        variables["AWS_SECRET_ACCESS_KEY"],
-        variables["AWS_SESSION_TOKEN"],
-        ends.timestamp(),
-    )

@@ -20,8 +20,8 @@ from infra.ports import ClusterAddress, Lease
 from infra.processes import die_with_parent
 from infra.settings import SiteSettings
 from infra.worker.desk import SiteDesk
-from infra.worker.environment import store_credentials
 from infra.worker.site_state import SiteState
+from infra.worker.store_access import store_access
 
 OFFERS = (
     Offer("gpu", Purchase.ON_DEMAND, "gpu-sim", 4, 8.0, 1.0, Price(3_600_000)),
@@ -73,7 +73,7 @@ def main() -> None:
             providers=lambda _pool: clusters,
             clock=SystemClock(),
             store_url=settings.store_url,
-            store_credentials=store_credentials(os.environ),
+            access=store_access(settings, os.environ),
         )
 
     infra.worker.assembly.site_desk = desk
