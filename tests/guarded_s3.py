@@ -71,20 +71,20 @@ class Guard:
         if key:
             self.seen += [Seen(key, environ["REQUEST_METHOD"], one, allowed, body) for one in asked]
         if session is not None and self.now() >= session.ends_at:
-            return _error(start_response, 400, "ExpiredToken")
+            return _error(start_response, 400, "ExpiredToken", environ)
         if not allowed:
-            return _error(start_response, 403, "AccessDenied")
+            return _error(start_response, 403, "AccessDenied", environ)
         status, headers, content = self._answer(environ)
         if session is not None and status.startswith("404") and asked[0].action == "s3:GetObject":
             listing = Asked("s3:ListBucket", asked[0].resource.split("/", 1)[0])
             if not allows(session.policy, listing, self.now()):
-                return _error(start_response, 403, "AccessDenied")
+                return _error(start_response, 403, "AccessDenied", environ)
         start_response(status, headers)
         return content
 
     def _assume(self, environ: dict[str, Any], body: bytes, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if self.broken is not None:
-            return _error(start_response, *self.broken, sts=True)
+            return _error(start_response, *self.broken, environ)
         form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         status, headers, content = self._answer(environ)
         document = ElementTree.fromstring(b"".join(content))
@@ -130,11 +130,15 @@ def asked_of(environ: dict[str, Any]) -> list[Asked]:
     return asked + ([Asked("s3:GetObject", f"arn:aws:s3:::{unquote(source).lstrip('/')}")] if source else [])
 
 
-def _error(start_response: Callable[..., Any], status: int, code: str, sts: bool = False) -> Iterable[bytes]:
+def _error(start_response: Callable[..., Any], status: int, code: str, environ: dict[str, Any]) -> Iterable[bytes]:
     start_response(f"{status} {code}", [("Content-Type", "application/xml")])
+    if environ["REQUEST_METHOD"] == "HEAD":
+        return []
     inner = f"<Code>{code}</Code><Message>{code} by the guard</Message>"
-    text = f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>" if sts else f"<Error>{inner}</Error>"
-    return [text.encode()]
+    of_sts = environ["PATH_INFO"] == "/"
+    return [
+        (f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>" if of_sts else f"<Error>{inner}</Error>").encode()
+    ]
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ parts of a large object; work that goes on never notices.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class TemporaryKey:
     expires_at: float
 
 
+def now() -> datetime:
+    """This machine's clock."""
+    return datetime.now(UTC)
+
+
 def renewed_session(read: Callable[[], TemporaryKey]) -> AioSession:
     """A session whose requests are signed with the newest key.
 
@@ -49,21 +54,26 @@ def renewed_session(read: Callable[[], TemporaryKey]) -> AioSession:
 
     def newest() -> dict[str, Any]:
         key = read()
-        if key.expires_at <= time.time():
+        if key.expires_at <= now().timestamp():
             # Said here, for botocore would raise a bare RuntimeError.
             raise CredentialRetrievalError(provider=_SOURCE, error_msg="the site's worker has not renewed them")
         # botocore takes an instant as text only.
-        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(key.expires_at))
+        ends = datetime.fromtimestamp(key.expires_at, UTC).isoformat()
         return {"access_key": key.key, "secret_key": key.secret, "token": key.token, "expiry_time": ends}
 
     class Renewed(CredentialProvider):
         METHOD = _SOURCE
 
         async def load(self) -> AioRefreshableCredentials:
-            return AioRefreshableCredentials.create_from_metadata(
-                newest(),
+            first = newest()
+            return AioRefreshableCredentials(
+                first["access_key"],
+                first["secret_key"],
+                first["token"],
+                datetime.fromisoformat(first["expiry_time"]),
                 refresh_using=newest,
                 method=_SOURCE,
+                time_fetcher=lambda: now(),
                 advisory_timeout=LOOK_BEFORE_S,
                 mandatory_timeout=_MUST_BEFORE_S,
             )

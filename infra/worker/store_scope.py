@@ -32,7 +32,7 @@ class StoreScope:
     Attributes:
         reads: Of permitted inputs.
         copies: Where permitted inputs of other sites are copied to before they are read: this site's own copies.
-        attempt: Of this attempt's outputs, which it writes and never reads.
+        attempt: Of this attempt's outputs.
         checkpoints: Of this run's checkpoints, over all its attempts.
         until_at: When it ends, in seconds since the Unix epoch.
     """
@@ -94,7 +94,7 @@ def session_policy(scope: StoreScope, bucket: str, root: str, partition: str = "
         raise _unsafe(f"{bucket}/{root}")
     arn, start = f"arn:{partition}:s3:::{bucket}", f"{root}/" if root else ""
     before = {"DateLessThan": {"aws:CurrentTime": iso(int(scope.until_at))}}
-    kept = (*scope.copies, scope.checkpoints)
+    own = (*scope.copies, scope.attempt, scope.checkpoints)
 
     def objects(*prefixes: str) -> list[str]:
         return [f"{arn}/{start}{prefix}/*" for prefix in prefixes]
@@ -102,20 +102,27 @@ def session_policy(scope: StoreScope, bucket: str, root: str, partition: str = "
     def allow(action: str | list[str], resource: str | list[str], condition: dict[str, Any]) -> dict[str, Any]:
         return {"Effect": "Allow", "Action": action, "Resource": resource, "Condition": condition}
 
-    write = ["s3:PutObject", "s3:AbortMultipartUpload"]
-    statements = [
-        allow([*write, "s3:GetObject", "s3:DeleteObject"], objects(*kept), before),
-        allow(write, objects(scope.attempt), before),
-        # Listing also decides whether an absent object is told from a forbidden one.
-        allow(
-            "s3:ListBucket",
-            arn,
-            {**before, "StringLike": {"s3:prefix": [f"{start}{prefix}/*" for prefix in (*scope.reads, *kept)]}},
-        ),
-    ]
-    if scope.reads:
-        statements.insert(0, allow("s3:GetObject", objects(*scope.reads), before))
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
+    def written(listed: tuple[str, ...]) -> str:
+        statements = [
+            allow(
+                ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], objects(*own), before
+            ),
+            allow(
+                "s3:ListBucket",
+                arn,
+                {**before, "StringLike": {"s3:prefix": [f"{start}{prefix}/*" for prefix in listed]}},
+            ),
+        ]
+        if scope.reads:
+            statements.insert(0, allow("s3:GetObject", objects(*scope.reads), before))
+        return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
+
+    # Listing also decides whether an absent object is told from a forbidden one. Where something is written that matters;
+    # where there is only room for reading, a damaged input is told as STORE_DENIED.
+    listed = (*scope.copies, scope.checkpoints)
+    policy = written((*scope.reads, *listed))
+    if len(policy) > MOST_POLICY_CHARACTERS:
+        policy = written(listed)
     if len(policy) > MOST_POLICY_CHARACTERS:
         raise RefusedError(
             "STORE_POLICY_TOO_LARGE",

@@ -58,6 +58,7 @@ def test_the_policy_word_for_word() -> None:
     before = {"DateLessThan": {"aws:CurrentTime": "2026-09-21T14:23:20Z"}}
     here = f"{BUCKET}/store"
     copy, checkpoints = "sites/aws-fra/datasets/model/v7", "runs/run-1--train/checkpoints"
+    attempt = "runs/run-1--train/attempts/2"
     reads = ("sites/aws-fra/datasets/digits/v1", "sites/onprem-fra/datasets/model/v7")
     assert policy_of() == {
         "Version": "2012-10-17",
@@ -70,14 +71,8 @@ def test_the_policy_word_for_word() -> None:
             },
             {
                 "Effect": "Allow",
-                "Action": ["s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:DeleteObject"],
-                "Resource": [f"{here}/{copy}/*", f"{here}/{checkpoints}/*"],
-                "Condition": before,
-            },
-            {
-                "Effect": "Allow",
-                "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
-                "Resource": [f"{here}/runs/run-1--train/attempts/2/*"],
+                "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+                "Resource": [f"{here}/{copy}/*", f"{here}/{attempt}/*", f"{here}/{checkpoints}/*"],
                 "Condition": before,
             },
             {
@@ -120,9 +115,8 @@ FORBIDDEN = [
         on("GetObject", f"runs/{run}/x")
         for run in ("run-2/attempts/2", "run-2/checkpoints", "run-1--train2/attempts/2")
     ),
-    *(on("GetObject", f"runs/run-1--train/attempts/{number}/result.json") for number in (1, 2, 3, 20)),
+    *(on("GetObject", f"runs/run-1--train/attempts/{number}/result.json") for number in (1, 3, 20)),
     *(on("PutObject", f"runs/run-1--train/attempts/{number}/result.json") for number in (1, 3, 20)),
-    on("DeleteObject", "runs/run-1--train/attempts/2/result.json"),
     on("PutObject", "runs/run-1--train/result.json"),
     on("GetObject", "sites/aws-fra/datasets/digits/v2/manifest.json"),
     on("GetObject", "sites/aws-fra/datasets/digits/v10/manifest.json"),
@@ -223,14 +217,25 @@ def test_a_policy_is_never_longer_than_sts_takes() -> None:
         work = {"inputs": [ref(name, "2026-11-24-3b0c3f0e6a52", "onprem-fra") for name in names]}
         return session_policy(scope_of(claims, work, UNTIL_AT), "headrace-production", "store")
 
-    lengths = [len(made(count)) for count in range(3)]
-    assert lengths == sorted(lengths)
-    assert lengths[-1] <= MOST_POLICY_CHARACTERS
+    # An evaluation beside the champion, of data and models of another site, is the most that a work of these kinds reads.
+    for count in range(4):
+        assert len(made(count)) <= MOST_POLICY_CHARACTERS
     with pytest.raises(RefusedError) as caught:
-        made(9)
+        made(6)
     assert caught.value.code == "STORE_POLICY_TOO_LARGE"
     assert str(MOST_POLICY_CHARACTERS) in caught.value.problem
     assert caught.value.remedy
+
+
+def test_a_long_policy_lists_only_where_it_writes() -> None:
+    names = [f"dataset-with-a-longer-name-{number}" for number in range(3)]
+    claims = replace(CLAIMS, datasets=tuple(dataset(name, "v" * 40) for name in names))
+    policy = policy_of(claims, {"inputs": [ref(name, "v" * 40, "onprem-fra") for name in names]})
+    source, copy = (f"sites/{site}/datasets/{names[0]}/{'v' * 40}/manifest.json" for site in ("onprem-fra", "aws-fra"))
+    assert allows(policy, on("GetObject", source), NOW_AT)
+    assert not allows(policy, listing(f"store/{source}"), NOW_AT)
+    assert allows(policy, listing(f"store/{copy}"), NOW_AT)
+    assert allows(policy, listing("store/runs/run-1--train/checkpoints/states/"), NOW_AT)
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
