@@ -73,6 +73,10 @@ class SiteSettings:
 
     def environment(self) -> dict[str, str]:
         """The variables from which :meth:`from_env` makes these settings again."""
+        role = {
+            "HEADRACE_STORE_ROLE_ARN": self.store_role_arn,
+            "HEADRACE_STORE_ROLE_MAX_S": str(self.store_role_max_s),
+        }
         return {
             "HEADRACE_SITE": self.site,
             "HEADRACE_SITE_DIR": str(self.directory),
@@ -80,8 +84,7 @@ class SiteSettings:
             "HEADRACE_PERMIT_PUBLIC_KEY_FILE": str(self.permit_public_key_file),
             "HEADRACE_STORE_URL": self.store_url,
             "HEADRACE_CONFIG": str(self.config_dir),
-            "HEADRACE_STORE_ROLE_ARN": self.store_role_arn,
-            "HEADRACE_STORE_ROLE_MAX_S": str(self.store_role_max_s),
+            **(role if self.store_role_arn else {}),
         }
 
     @classmethod

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from infra.adapters.renewed_keys import TemporaryKey
 from infra.core.errors import InputError, RefusedError, UnavailableError
+from infra.settings import SiteSettings
 
 SHORTEST_S = 900
 """STS gives no credentials for less."""
@@ -122,3 +124,20 @@ class SecurityTokens:
                     config=Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2}),
                 )
             return self._client
+
+
+def sees_whole_store(settings: SiteSettings) -> bool:
+    """Whether runs get credentials that open all of the store.
+
+    Raises:
+        InputError: ``BAD_ROLE_ARN``, ``BAD_NUMBER``; ``ROLE_WITHOUT_S3`` for a role of another kind of store.
+    """
+    scheme = urlsplit(settings.store_url).scheme
+    if not settings.store_role_arn:
+        return scheme == "s3"
+    if scheme != "s3":
+        raise InputError(
+            "ROLE_WITHOUT_S3", f"the store is {scheme or 'file'}://", "HEADRACE_STORE_ROLE_ARN", "leave it out"
+        )
+    SecurityTokens(settings.store_role_arn, settings.store_role_max_s, {})
+    return False

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.adapters.clusters_attached import standing_cluster_command
+from infra.adapters.security_tokens import sees_whole_store
 from infra.core.inventory import Cluster, Site
 from infra.faults import FAULTS
 from infra.platform.probes import FileAppears, HttpAnswers, Never, Probe, StandingClusterServes, WorkerBeats
 from infra.platform.supervision import Lifecycle
 from infra.processes import PLATFORM_MARK, READY_FILE
-from infra.settings import CONTROL_POOL, REPOSITORY_DIR, Settings
+from infra.settings import CONTROL_POOL, REPOSITORY_DIR, Settings, SiteSettings
 
 POOLS_MADE = "pools"
 """Milestone of the set-up task: every pool exists, so workers can begin."""
@@ -106,6 +107,7 @@ def component_table(
     base = {key: value for key, value in inherited.items() if key in _INHERITED or key.startswith(_INHERITED_PREFIXES)}
     tuning = {key: inherited[key] for key in _TUNING if key in inherited}
     store = {key: value for key, value in inherited.items() if key.startswith(_STORE_PREFIXES)}
+    role = {name: inherited[name] for name in _STORE_ROLE if name in inherited}
     cloud = {key: value for key, value in inherited.items() if key.startswith(_CLOUD_PREFIX)}
     control = {**base, **tuning, **store, **settings.environment(), **prefect_environment(settings.prefect_dir, port)}
     components = [
@@ -131,8 +133,7 @@ def component_table(
     for site in sites:
         site_settings = settings.site_settings(site.name)
         client = prefect_environment(site_settings.directory / "prefect", port)
-        role = {name: inherited[name] for name in _STORE_ROLE if name in inherited}
-        environment = {**base, **tuning, **store, **cloud, **site_settings.environment(), **role, **client}
+        environment = {**base, **tuning, **store, **role, **cloud, **site_settings.environment(), **client}
         if any(pool.cluster is Cluster.ATTACHED for pool in site.pools):
             name = f"cluster-{site.name}"
             components.append(
@@ -149,6 +150,17 @@ def component_table(
             )
         components.append(_worker(settings, site.name, f"worker of site {site.name}", environment, port))
     return tuple(components)
+
+
+def runs_see_whole_store(settings: Settings, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the runs of this platform's sites get credentials that open all of the store.
+
+    Raises:
+        InputError: A role for the store that cannot be one.
+    """
+    return sees_whole_store(
+        SiteSettings.from_env({**environ, **settings.site_settings(settings.control_site).environment()})
+    )
 
 
 def _standing_cluster(settings: Settings, site: Site, state_dir: Path) -> tuple[str, ...]:

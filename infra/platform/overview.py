@@ -40,6 +40,7 @@ def overview(settings: Settings) -> dict[str, Any]:
         "ui": report.ui_url,
         "api": report.api_url,
         "store": settings.store_url,
+        "whole_store": report.whole_store,
         "since": iso(round(report.started_at)),
         "simulated": list(report.simulated),
         "problem": problem,
@@ -107,6 +108,8 @@ def render(tree: dict[str, Any]) -> str:
         lines.append("ALL BURSTING IS STOPPED; `headrace policy resume-bursting` ends that")
     if tree["revoked"]:
         lines.append(f"REVOKED: {', '.join(tree['revoked'])}; `headrace site restore` ends that")
+    if tree["whole_store"]:
+        lines.append("Runs see the whole object store: set HEADRACE_STORE_ROLE_ARN (docs/operations.md)")
     if tree["problem"]:
         lines.append(tree["problem"])
     lines += ["", f"{'component':<26}{'health':<12}{'pid':>8}  {'since':<22}{'restarts':>8}"]

@@ -19,6 +19,7 @@ from infra.documents.policy_check import require_sound
 from infra.documents.rates import load_rates
 from infra.documents.sites import load_sites
 from infra.documents.tenants import TenantBudget, load_tenants
+from infra.platform.components import runs_see_whole_store
 from infra.ports import Ledger
 from infra.processes import write_private
 from infra.settings import Settings
@@ -68,6 +69,7 @@ def check_configuration(settings: Settings) -> tuple[tuple[Site, ...], tuple[Ten
                     f"{settings.sites_dir / site.name}.yaml: pools",
                     "the embedded platform runs one pool per site, with the site's name",
                 )
+    runs_see_whole_store(settings)
     return sites, tenants
 
 

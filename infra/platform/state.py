@@ -41,7 +41,12 @@ class ComponentReport:
 
 @dataclass(frozen=True, slots=True)
 class PlatformReport:
-    """Everything that runs. ``simulated`` names the sites whose devices are local processes."""
+    """Everything that runs.
+
+    Attributes:
+        simulated: The sites whose devices are local processes.
+        whole_store: Whether runs get credentials that open all of the store.
+    """
 
     platform_id: str
     supervisor: ProcessIdentity
@@ -51,6 +56,7 @@ class PlatformReport:
     stopping: bool
     simulated: tuple[str, ...]
     components: tuple[ComponentReport, ...] = field(default=())
+    whole_store: bool = False
 
     @property
     def complete(self) -> bool:

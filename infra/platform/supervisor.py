@@ -28,6 +28,7 @@ from infra.platform.components import (
     marked_environment,
     milestone_file,
     ready_file,
+    runs_see_whole_store,
 )
 from infra.platform.state import ComponentReport, PlatformReport, state_file, write_report
 from infra.platform.supervision import Phase, Supervision, Verb
@@ -58,6 +59,7 @@ class Supervisor:
     simulated: tuple[str, ...]
     components: dict[str, Component]
     supervision: Supervision
+    whole_store: bool = False
     running: dict[str, Running] = field(default_factory=dict)
     last: dict[str, ProcessIdentity] = field(default_factory=dict)
     started_at: float = field(default_factory=time.time)
@@ -194,6 +196,7 @@ class Supervisor:
                 stopping=self.stopping,
                 simulated=self.simulated,
                 components=tuple(rows),
+                whole_store=self.whole_store,
             ),
         )
 
@@ -274,6 +277,7 @@ def main() -> None:
             simulated=tuple(site.name for site in sites if site.simulated),
             components=table,
             supervision=Supervision({name: component.lifecycle for name, component in table.items()}),
+            whole_store=runs_see_whole_store(settings),
         ).serve(ours)
 
 

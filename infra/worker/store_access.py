@@ -13,8 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from infra.adapters.renewed_keys import LOOK_BEFORE_S
-from infra.adapters.security_tokens import SecurityTokens, partition_of
-from infra.core.errors import InputError
+from infra.adapters.security_tokens import SecurityTokens, partition_of, sees_whole_store
 from infra.core.trust import PermitClaims
 from infra.core.units import iso
 from infra.settings import SiteSettings
@@ -106,18 +105,15 @@ def store_access(settings: SiteSettings, environ: Mapping[str, str]) -> StoreAcc
     """How attempts of this site get into its store.
 
     Raises:
-        InputError: ``BAD_ROLE_ARN``, ``BAD_NUMBER``; ``ROLE_WITHOUT_S3`` for a role of another kind of store.
+        InputError: As :func:`sees_whole_store`.
     """
-    url = urlsplit(settings.store_url)
+    whole = sees_whole_store(settings)
     if settings.store_role_arn:
-        if url.scheme != "s3":
-            raise InputError(
-                "ROLE_WITHOUT_S3", f"the store is {url.scheme or 'file'}://", "HEADRACE_STORE_ROLE_ARN", "leave it out"
-            )
+        url = urlsplit(settings.store_url)
         where = {name: environ[name] for name in _WHERE if environ.get(name)}
         tokens = SecurityTokens(settings.store_role_arn, settings.store_role_max_s, environ)
         return ScopedStore(tokens, url.netloc, url.path.strip("/"), where)
-    if url.scheme == "s3":
+    if whole:
         logger.warning(
             "Runs of %s get the worker's own credentials and so see the whole store; set HEADRACE_STORE_ROLE_ARN",
             settings.site,

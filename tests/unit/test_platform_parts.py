@@ -14,8 +14,9 @@ from infra.core.errors import InputError
 from infra.core.units import micro_from_usd
 from infra.documents.sites import load_sites
 from infra.platform import logs
-from infra.platform.components import component_table
+from infra.platform.components import component_table, runs_see_whole_store
 from infra.platform.deployments import deployment_names
+from infra.platform.overview import render
 from infra.platform.prepare import prepare
 from infra.platform.runs import parse_parameters
 from infra.platform.state import ComponentReport, PlatformReport, read_report, write_report
@@ -70,6 +71,45 @@ def test_every_need_is_there(settings: Settings) -> None:
 def test_secrets_do_not_show_in_a_component(settings: Settings) -> None:
     table = component_table(settings, (), 4200, {"AWS_SECRET_ACCESS_KEY": "hush-hush"})
     assert "hush-hush" not in repr(table)
+
+
+ROLE = "arn:aws:iam::111122223333:role/headrace-runs"
+
+
+def test_only_site_workers_are_told_of_the_stores_role(settings: Settings) -> None:
+    inherited = {"HEADRACE_STORE_ROLE_ARN": ROLE, "HEADRACE_STORE_ROLE_MAX_S": "7200"}
+    for item in component_table(settings, load_sites(settings.sites_dir), 4200, inherited):
+        of_site = item.name.startswith("worker-") and item.name != "worker-control"
+        assert (set(inherited) <= set(item.environment)) == of_site, item.name
+        if of_site:
+            told = SiteSettings.from_env(item.environment)
+            assert (told.store_role_arn, told.store_role_max_s) == (ROLE, 7200)
+
+
+@pytest.mark.parametrize(
+    ("store_url", "role", "expected"),
+    [("", "", False), ("s3://headrace/store", "", True), ("s3://headrace/store", ROLE, False)],
+)
+def test_whether_runs_see_the_whole_store(tmp_path: Path, store_url: str, role: str, expected: bool) -> None:
+    environ = {"HEADRACE_HOME": str(tmp_path), "HEADRACE_STORE_URL": store_url, "HEADRACE_STORE_ROLE_ARN": role}
+    assert runs_see_whole_store(Settings.from_env(environ), environ) is expected
+
+
+def test_a_role_that_cannot_be_is_refused_before_anything_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_STORE_ROLE_ARN", "headrace-runs")
+    settings = Settings.from_env({"HEADRACE_HOME": str(tmp_path / "home"), "HEADRACE_STORE_URL": "s3://headrace"})
+    with pytest.raises(InputError, match="BAD_ROLE_ARN"):
+        prepare(settings, NOW_AT)
+    assert not settings.home.exists()
+
+
+def test_status_says_that_runs_see_the_whole_store() -> None:
+    tree = {"up": True, "since": "now", "ui": "u", "home": "h", "simulated": [], "problem": "", "runs": {}, "revoked": [], "bursting_stopped": False}
+    tree |= {"components": [], "pools": []}
+    assert "whole object store" in render({**tree, "whole_store": True})
+    assert "whole object store" not in render({**tree, "whole_store": False})
 
 
 def test_preparing_twice_changes_nothing_and_lowers_no_budget(settings: Settings) -> None:
