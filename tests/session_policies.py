@@ -1,4 +1,4 @@
-"""A small evaluator of session policies: what AWS documents of Allow, Resource and Condition, and no more.
+"""A small evaluator of IAM policies: what AWS documents of Allow, Resource and Condition, and no more.
 
 Anything that it does not know — another effect, key or operator — is an error and not a guess.
 """
@@ -30,12 +30,12 @@ def allows(policy: Mapping[str, Any], asked: Asked, now_at: float) -> bool:
 
 
 def _applies(statement: Mapping[str, Any], asked: Asked, context: Mapping[str, Any]) -> bool:
-    assert set(statement) == {"Effect", "Action", "Resource", "Condition"}
+    assert set(statement) - {"Sid", "Condition"} == {"Effect", "Action", "Resource"}
     assert statement["Effect"] == "Allow"
     return (
         any(action == asked.action for action in _several(statement["Action"]))
         and any(_like(pattern, asked.resource) for pattern in _several(statement["Resource"]))
-        and all(_holds(operator, tests, context) for operator, tests in statement["Condition"].items())
+        and all(_holds(operator, tests, context) for operator, tests in statement.get("Condition", {}).items())
     )
 
 

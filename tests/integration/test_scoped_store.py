@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ from infra.worker.store_access import RENEW_BEFORE_S, ScopedStore
 from tasks.site_job import InputRef, SiteWork
 from tests.guarded_s3 import Guard, guarded_s3_server
 from tests.s3_server import REGION, new_bucket, s3_store
+from tests.session_policies import Asked, allows
+from tests.unit.test_store_scope import documented
 from tests.work_support import dask_client, digits, documents, in_role, output, put_version
 
 pytestmark = pytest.mark.slow
@@ -104,7 +106,7 @@ class Bench:
         self.desk = self.site_desk(self.endpoint)
         self.number = 0
 
-    def site_desk(self, sts_endpoint: str) -> SiteDesk:
+    def site_desk(self, sts_endpoint: str, store: S3Store | None = None) -> SiteDesk:
         environ = {
             "AWS_ACCESS_KEY_ID": WORKERS_KEY,
             "AWS_SECRET_ACCESS_KEY": WORKERS_SECRET,
@@ -118,7 +120,7 @@ class Bench:
             pool="aws-fra",
             verifier=PermitVerifier(CONTROL.public_key()),
             key=Ed25519PrivateKey.from_private_bytes(b"s" * 32),
-            store=self.whole,
+            store=store or self.whole,
             state=SiteState(self.directory),
             providers=lambda _pool: self.clusters,
             clock=self.clock,
@@ -463,6 +465,31 @@ def test_the_worker_renews_while_the_process_runs(short: Bench, monkeypatch: pyt
     assert report.outcome is ReportOutcome.FINISHED
     assert keys[0].key != keys[1].key
     assert short.clusters.open_now == set()
+
+
+# --- the worker itself --------------------------------------------------------------------------------------------
+
+
+def test_the_worker_needs_the_documented_rights_and_no_more(bench: Bench) -> None:
+    own = S3Store(bench.bucket, "store", "sites-worker", "secret", None, bench.endpoint, REGION)
+    bench.desk = bench.site_desk(bench.endpoint, own)
+    attempt, _, _ = bench.opened(run_id="me")
+    bench.desk.meter(attempt)
+    assert not bench.desk.look_for_extension(attempt)
+    bench.desk.close(attempt, ReportOutcome.FINISHED, 0, "")
+    bench.desk.refuse("flow-run", RefusedError("PERMIT_MISSING", ""), {})
+    bench.opened(run_id="killed")
+    bench.desk = bench.site_desk(bench.endpoint, own)
+    assert [report.run_id for report in bench.desk.recover()] == ["killed"]
+    assert not (bench.directory / "outbox").exists() or not list((bench.directory / "outbox").iterdir())
+
+    policy = json.loads(json.dumps(documented("GiveRunsTheirCredentials")).replace(":::headrace", f":::{bench.bucket}"))
+    asked = [seen.asked for seen in bench.guard.asked_with("sites-worker")]
+    assert {one.action for one in asked} == {"s3:PutObject", "s3:GetObject", "s3:ListBucket"}
+    assert [one for one in asked if not allows(policy, one, bench.clock.at)] == []
+    absent = Asked("s3:ListBucket", f"arn:aws:s3:::{bench.bucket}", {"s3:prefix": "store/extensions/me/1.jws"})
+    assert allows(policy, absent, bench.clock.at)
+    assert not allows(policy, replace(absent, context={"s3:prefix": "store/runs/me/"}), bench.clock.at)
 
 
 # --- STS that fails -----------------------------------------------------------------------------------------------

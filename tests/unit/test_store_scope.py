@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,6 +238,28 @@ def test_a_long_policy_lists_only_where_it_writes() -> None:
     assert not allows(policy, listing(f"store/{source}"), NOW_AT)
     assert allows(policy, listing(f"store/{copy}"), NOW_AT)
     assert allows(policy, listing("store/runs/run-1--train/checkpoints/states/"), NOW_AT)
+
+
+def documented(sid: str) -> dict[str, Any]:
+    """The policy of docs/operations.md that has a statement of this name."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    policies = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    (found,) = [policy for policy in policies if sid in {one.get("Sid") for one in policy["Statement"]}]
+    return found
+
+
+@pytest.mark.parametrize("asked", ALLOWED, ids=str)
+def test_the_documented_role_may_what_its_runs_need(asked: Asked) -> None:
+    assert allows(documented("KeepCopiesAndWriteRuns"), asked, NOW_AT)
+
+
+@pytest.mark.parametrize("folder", ["reports", "extensions", "artefacts", "landing", "quarantine"])
+@pytest.mark.parametrize("action", ["GetObject", "PutObject", "DeleteObject"])
+def test_the_documented_role_may_no_more(action: str, folder: str) -> None:
+    role = documented("KeepCopiesAndWriteRuns")
+    assert not allows(role, on(action, f"{folder}/x"), NOW_AT)
+    assert not allows(role, listing(f"store/{folder}/"), NOW_AT)
+    assert not allows(role, on("PutObject", "sites/onprem-fra/datasets/model/v7/x"), NOW_AT)
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
