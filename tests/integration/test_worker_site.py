@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from infra.adapters.extensions import leave_extension
-from infra.adapters.objects import open_store
+from infra.adapters.objects import WatchableStore, open_store
 from infra.adapters.permits import PermitSigner, create_key_pair
 from infra.adapters.reports import load_trusted_keys, read_refusal, read_report
 from infra.core.canonical import digest
@@ -22,8 +23,10 @@ from infra.core.inventory import TrustZone
 from infra.core.metering import ReportOutcome, SiteReport, cap_reached_at, charge_parts
 from infra.core.trust import PermitClaims, PermitExtension
 from infra.worker import HeadraceWorker
+from tests.guarded_s3 import guarded_s3_server
 from tests.integration.prefect_server import PrefectServer, is_alive, running_server, wait_until
 from tests.integration.site_worker import OFFERS, SITE
+from tests.s3_server import REGION, new_bucket, s3_store
 
 pytestmark = pytest.mark.slow
 POOL = SITE.name
@@ -32,11 +35,17 @@ FLOW = "tests.integration.worker_flows.site_work"
 
 @dataclass
 class SiteUnderTest:
-    """The site's worker, and the control plane's side of the permit and report exchange."""
+    """The site's worker, and the control plane's side of the permit and report exchange.
+
+    ``environment`` adds to the worker's; ``store`` is in the home when none is given. With a
+    ``deployment``, the pool is there already.
+    """
 
     server: PrefectServer
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
+    store: WatchableStore | None = None
+    deployment: str = ""
 
     def __post_init__(self) -> None:
         self.directory = self.home / "site"
@@ -44,9 +53,10 @@ class SiteUnderTest:
         create_key_pair(self.directory / "key.pem", self.home / "control" / "sites" / f"{POOL}.pem")
         self.signer = PermitSigner.from_file(self.home / "control" / "permit.pem")
         self.keys = load_trusted_keys(self.home / "control" / "sites")
-        self.store = open_store(f"file://{self.home / 'store'}")
-        self.server.create_pool(POOL, HeadraceWorker.get_default_base_job_template())
-        self.deployment = self.server.deploy("site-work", FLOW, POOL)
+        self.store = self.store or open_store(f"file://{self.home / 'store'}")
+        if not self.deployment:
+            self.server.create_pool(POOL, HeadraceWorker.get_default_base_job_template())
+            self.deployment = self.server.deploy("site-work", FLOW, POOL)
         self.start()
 
     def start(self) -> None:
@@ -62,7 +72,7 @@ class SiteUnderTest:
             HEADRACE_SITE_FLOWS=FLOW,
             HEADRACE_PRELOAD="tests.integration.worker_flows",
             HEADRACE_DATABASE_URL="postgresql://control:secret@elsewhere/headrace",
-            AWS_SECRET_ACCESS_KEY="secret",
+            **{"AWS_SECRET_ACCESS_KEY": "secret"} | self.environment,
         )
 
     def permitted(
@@ -105,6 +115,9 @@ class SiteUnderTest:
         """Whether neither a cluster nor the record of an attempt is left."""
         return not self.clusters() and not self.attempts()
 
+    def worker_log(self) -> str:
+        return (self.home / "worker.log").read_text()[-4000:]
+
     def clusters(self) -> list[str]:
         return os.listdir(self.directory / "clusters") if (self.directory / "clusters").exists() else []
 
@@ -136,6 +149,47 @@ def test_permitted_work_runs_and_is_reported(site: SiteUnderTest, tmp_path: Path
     wait_until(site.nothing_left, what="the end of the attempt")
     environment = names.read_text().split("\n")
     assert not [name for name in environment if name.startswith("AWS_") or name == "HEADRACE_DATABASE_URL"]
+
+
+def test_a_run_opens_an_s3_store_with_credentials_of_its_own(site: SiteUnderTest, tmp_path: Path) -> None:
+    with guarded_s3_server() as (endpoint, guard):
+        store = s3_store(endpoint, new_bucket(endpoint), "store")
+        environment = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test-secret",
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_DEFAULT_REGION": REGION,
+            "HEADRACE_STORE_ROLE_ARN": "arn:aws:iam::123456789012:role/headrace-runs",
+        }
+        site.worker.send_signal(signal.SIGTERM)
+        site.worker.wait(30)
+        scoped = SiteUnderTest(site.server, tmp_path, environment, store, site.deployment)
+        try:
+            told = tmp_path / "told.json"
+            parameters = scoped.permitted(store_file=str(told))
+            run = scoped.run(parameters)
+            assert scoped.server.wait_for(run)["state_type"] == "COMPLETED", scoped.worker_log()
+            assert scoped.report(parameters).outcome is ReportOutcome.FINISHED
+            answer = json.loads(told.read_text())
+            assert answer["variables"]["AWS_ACCESS_KEY_ID"] in guard.sessions
+            assert "test-secret" not in told.read_text()
+            assert answer["own"] == "mine"
+            assert answer["reports"] == "STORE_DENIED"
+            key = answer["variables"]["AWS_ACCESS_KEY_ID"]
+            assert {seen.allowed for seen in guard.asked_with(key)} == {True, False}
+            assert store.get(f"runs/{parameters['work']['run_id']}/attempts/1/own.txt") == b"mine"
+            # A run that STS gives nothing for is told so, and leaves nothing.
+            guard.broken = (403, "AccessDenied")
+            refused = scoped.permitted(store_file=str(tmp_path / "never.json"))
+            ended = scoped.server.wait_for(scoped.run(refused))
+            assert "STORE_ACCESS_FAILED" in ended["state"]["message"]
+            assert scoped.report(refused).outcome is ReportOutcome.LOST
+            wait_until(scoped.nothing_left, what="the end of the attempts")
+            assert not (tmp_path / "never.json").exists()
+        finally:
+            scoped.worker.send_signal(signal.SIGTERM)
+            scoped.worker.wait(30)
+            site.start()
 
 
 def test_work_that_fails_or_dies_is_closed_and_reported(site: SiteUnderTest) -> None:

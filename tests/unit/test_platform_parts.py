@@ -106,7 +106,17 @@ def test_a_role_that_cannot_be_is_refused_before_anything_exists(
 
 
 def test_status_says_that_runs_see_the_whole_store() -> None:
-    tree = {"up": True, "since": "now", "ui": "u", "home": "h", "simulated": [], "problem": "", "runs": {}, "revoked": [], "bursting_stopped": False}
+    tree = {
+        "up": True,
+        "since": "now",
+        "ui": "u",
+        "home": "h",
+        "simulated": [],
+        "problem": "",
+        "runs": {},
+        "revoked": [],
+        "bursting_stopped": False,
+    }
     tree |= {"components": [], "pools": []}
     assert "whole object store" in render({**tree, "whole_store": True})
     assert "whole object store" not in render({**tree, "whole_store": False})
