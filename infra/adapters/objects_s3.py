@@ -143,8 +143,10 @@ class S3Store:
 
         Some servers say 403 for both to whom may list a part of the bucket only.
         """
+        from botocore.exceptions import BotoCoreError
+
         name = self._full(key)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, BotoCoreError):
             page = self._files().call_s3("list_objects_v2", Bucket=self.bucket, Prefix=name, MaxKeys=1)
             # The listing is sorted, and nothing that starts with the name comes before the name itself.
             return all(entry["Key"] != name for entry in page.get("Contents", ()))

@@ -25,7 +25,7 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9+=,.@_-]")
 _REMEDIES = {
     "AccessDenied": "let the site worker's user assume the role, in the role's trust policy and the user's own rights",
     "PackedPolicyTooLarge": "use fewer datasets in one run, or shorter names",
-    "MalformedPolicyDocument": "the server does not know what a session policy says: see its version",
+    "MalformedPolicyDocument": "see which actions and conditions this STS server knows in a session policy",
     "ValidationError": "set HEADRACE_STORE_ROLE_MAX_S to what the role allows (MaxSessionDuration)",
     "RegionDisabledException": "activate STS in this region, or set AWS_ENDPOINT_URL_STS to another",
 }

@@ -69,7 +69,7 @@ class SiteContext:
     claims: PermitClaims
     cluster: ClusterAddress
     store_url: str
-    store_credentials: Mapping[str, str]
+    store_credentials: Mapping[str, str] = field(repr=False)
     cache_dir: Path
     ends_at: float
     file: Path | None = field(default=None, compare=False)
@@ -155,8 +155,12 @@ def newest_key(file: Path) -> TemporaryKey:
     """
     try:
         variables = SiteContext.load(file).store_credentials
-        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-        return TemporaryKey(*(variables[name] for name in names), expires_at=instant(variables[EXPIRATION]))
+        return TemporaryKey(
+            key=variables["AWS_ACCESS_KEY_ID"],
+            secret=variables["AWS_SECRET_ACCESS_KEY"],
+            token=variables["AWS_SESSION_TOKEN"],
+            expires_at=instant(variables[EXPIRATION]),
+        )
     except (InputError, KeyError) as problem:
         raise UnavailableError(
             "STORE_ACCESS_FAILED", f"no credentials: {problem}", str(file), "place the run again"

@@ -137,7 +137,7 @@ class SiteDesk:
         faults.passed(Point.PERMIT_CHECKED)
         self.state.claim_permit(claims.id, flow_run_id, self.clock.now())
         faults.passed(Point.PERMIT_USED)
-        return Admission(flow_run_id, claims, offer, pool, work)
+        return Admission(flow_run_id, claims, offer, pool, dict(work or {}))
 
     def _check_work(self, claims: PermitClaims, work: Any) -> None:
         same = isinstance(work, dict) and (work.get("run_id"), work.get("attempt")) == (claims.run_id, claims.attempt)

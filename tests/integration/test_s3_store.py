@@ -103,6 +103,23 @@ def test_a_large_object_goes_in_parts_and_stays_conditional(endpoint: str, monke
     assert not store.put_new("large", data)
 
 
+def test_a_long_listing_comes_in_pages(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = s3_store(endpoint, new_bucket(endpoint), "root")
+    keys = [f"many/{number:02d} ü" for number in range(7)]
+    for key in keys:
+        store.put(key, b"x")
+    files = store._files()
+    asked, call = [], files.call_s3
+
+    def in_pages(method: str, **options: object) -> object:
+        asked.append(method)
+        return call(method, MaxKeys=3, **options)
+
+    monkeypatch.setattr(files, "call_s3", in_pages)
+    assert store.list("many") == keys
+    assert asked == ["list_objects_v2"] * 3
+
+
 def test_failures_are_told_apart(endpoint: str) -> None:
     missing = s3_store(endpoint, "no-such-bucket-here")
     for call in (lambda: missing.list(""), lambda: missing.put("a", b"1")):
