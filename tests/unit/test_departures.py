@@ -24,7 +24,7 @@ from tasks.training.run import run
 from tests.work_support import dask_client, digits, do, put_version
 
 NOW = time.time()
-SOON, LATER = Departure(NOW - 60, NOW + 1), Departure(NOW, NOW + 120)
+SOON, LATER = Departure(NOW - 60, NOW + 1), Departure(NOW, NOW + 86_400)  # later than any suite of tests takes
 TRAINING = {"epochs": 3, "batch_size": 32, "hidden": 8, "checkpoint_every_s": 1e6}
 
 

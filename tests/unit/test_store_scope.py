@@ -14,7 +14,7 @@ from infra.core.errors import HeadraceError, InputError, RefusedError
 from infra.core.inventory import TrustZone
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.settings import SiteSettings
-from infra.worker.store_access import ScopedStore, WholeStore, store_access
+from infra.worker.store_access import ScopedStore, WholeStore, logger, store_access
 from infra.worker.store_scope import MOST_POLICY_CHARACTERS, scope_of, session_policy
 from tests.session_policies import Asked, allows
 
@@ -282,24 +282,32 @@ def made(**changes: str) -> ScopedStore | WholeStore:
     return store_access(SiteSettings.from_env(environ), environ)
 
 
-def test_without_a_role_runs_get_the_workers_credentials_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the store's door warns of, whatever other tests have made of the process's logging."""
+    said: list[str] = []
+    monkeypatch.setattr(logger, "warning", lambda message, *values: said.append(message % values))
+    return said
+
+
+def test_without_a_role_runs_get_the_workers_credentials_and_it_is_said(warnings: list[str]) -> None:
     whole = made()
     assert isinstance(whole, WholeStore)
     assert whole.grant(CLAIMS, WORK, NOW_AT).variables["AWS_SECRET_ACCESS_KEY"] == "long-lived-secret"
-    assert "see the whole store" in caplog.text
-    assert "long-lived" not in caplog.text
-    caplog.clear()
+    [said] = warnings
+    assert "see the whole store" in said
+    assert "long-lived" not in said
     assert isinstance(made(HEADRACE_STORE_URL="file:///tmp/store"), WholeStore)
-    assert caplog.text == ""
+    assert warnings == [said]
 
 
-def test_with_a_role_only_the_stores_place_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_with_a_role_only_the_stores_place_is_passed_on(warnings: list[str]) -> None:
     scoped = made(HEADRACE_STORE_ROLE_ARN=ROLE)
     assert isinstance(scoped, ScopedStore)
     assert scoped.where == {"AWS_REGION": "eu-central-1"}
     assert (scoped.bucket, scoped.root, scoped.tokens.longest_s) == ("headrace", "store", 3600)
     assert "long-lived" not in repr(scoped)
-    assert caplog.text == ""
+    assert warnings == []
 
 
 @pytest.mark.parametrize(
