@@ -213,15 +213,28 @@ def locked(path: Path, timeout_s: float | None = None) -> Iterator[None]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, readable by its owner alone.
+    """Write a file whole or not at all, readable by its owner alone; its folder is made if it is not there.
 
     Raises:
-        UnavailableError: ``WRITE_FAILED`` when the disk is full or the place is not writable.
+        UnavailableError: As :func:`write_whole`.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    write_whole(path, data, 0o600)
+
+
+def write_whole(path: Path, data: bytes, mode: int) -> None:
+    """Write a file at once: whoever reads it sees the old one or the new one.
+
+    Raises:
+        UnavailableError: ``WRITE_FAILED`` when the disk is full or the place is not writable; the old file is as it was.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as handle:
+            os.fchmod(handle.fileno(), mode)  # whatever the process's mask is
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
@@ -229,9 +242,12 @@ def write_private(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
-        raise UnavailableError(
-            "WRITE_FAILED", error.strerror or str(error), str(path), "free some space, or make the directory writable"
-        ) from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> UnavailableError:
+    remedy = "free some space, or make the directory writable"
+    return UnavailableError("WRITE_FAILED", error.strerror or str(error), str(path), remedy)
 
 
 def _become(arguments: list[str]) -> None:

@@ -105,11 +105,7 @@ class PermitVerifier:
         payload = self._open(token, EXTENSION_TYPE)
         try:
             _exactly(payload, _EXTENSION_FIELDS)
-            for name in ("permit_id", "run_id"):
-                _require(isinstance(payload[name], str) and payload[name] != "", name)
-            for name in ("attempt", "cap_micro"):
-                _require(type(payload[name]) is int and payload[name] >= 0, name)
-            _require(type(payload["issued_at"]) in (int, float) and math.isfinite(payload["issued_at"]), "issued_at")
+            _require_plain(payload, ("permit_id", "run_id"), ("attempt", "cap_micro"), ("issued_at",))
         except (KeyError, TypeError, ValueError) as problem:
             raise RefusedError("PERMIT_MALFORMED", f"{problem}", "extension of a permit", _REMEDY) from problem
         return PermitExtension(**payload)
@@ -126,12 +122,7 @@ def _claims(payload: dict[str, Any]) -> PermitClaims:
     """Claims from an authentic payload, each field checked: a newer control plane may sign what we do not know."""
     try:
         _exactly(payload, _FIELDS)
-        for name in _TEXTS:
-            _require(isinstance(payload[name], str) and payload[name] != "", name)
-        for name in _COUNTS:
-            _require(type(payload[name]) is int and payload[name] >= 0, name)
-        for name in _TIMES:
-            _require(type(payload[name]) in (int, float) and math.isfinite(payload[name]), name)
+        _require_plain(payload, _TEXTS, _COUNTS, _TIMES)
         datasets = tuple(_dataset(entry) for entry in payload["datasets"])
         values = {
             **payload,
@@ -157,6 +148,17 @@ def _dataset(entry: Any) -> PermittedDataset:
             "trust_zone": TrustZone(entry["trust_zone"]),
         }
     )
+
+
+def _require_plain(
+    payload: dict[str, Any], texts: tuple[str, ...], counts: tuple[str, ...], times: tuple[str, ...]
+) -> None:
+    for name in texts:
+        _require(isinstance(payload[name], str) and payload[name] != "", name)
+    for name in counts:
+        _require(type(payload[name]) is int and payload[name] >= 0, name)
+    for name in times:
+        _require(type(payload[name]) in (int, float) and math.isfinite(payload[name]), name)
 
 
 def _texts(value: Any, name: str) -> tuple[str, ...]:

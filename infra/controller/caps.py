@@ -53,7 +53,7 @@ class CapWatch:
             if cap_micro > attempt.cap_micro:  # whoever raised it may have been killed before the site was told
                 tell_site(self._control, attempt, cap_micro)
         report = running_report(self._control, attempt)
-        if report is None or closing_report(self._control, attempt) is not None:
+        if report is None:
             return ""
         # Readings are some seconds old, and the machines went on since.
         now_at = max(report.ended_at, self._control.clock.now())
@@ -62,14 +62,15 @@ class CapWatch:
         machines_micro = used.boot_micro + used.compute_micro
         if machines_micro == 0 or machines_micro < NEAR * (cap_micro - used.egress_micro):
             return ""
-        used_micro = used.total_micro
-        # What stood in the way may be gone by the next look; the event is sent once.
-        extension = extend(self._control, attempt)
-        if self._told[key] == cap_micro and extension.why_not is not None:
+        if closing_report(self._control, attempt) is not None:
             return ""
-        if self._told[key] != cap_micro:
+        # What stood in the way may be gone by the next look; the event is sent once.
+        extension, used_micro, told = extend(self._control, attempt), used.total_micro, self._told[key] == cap_micro
+        if not told:
             self._tell(attempt, now_at, used_micro, cap_micro, extension)
             self._told[key] = cap_micro
+        elif extension.why_not is not None:
+            return ""
         then = f"not extended: {extension.why_not}" if extension.why_not else f"extended to {usd(extension.cap_micro)}"
         return f"attempt {attempt.attempt} of {attempt.run_id} has used {usd(used_micro)} of {usd(cap_micro)}; {then}"
 
