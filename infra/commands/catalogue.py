@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich import box
@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.commands.shared import handle_errors, print_json
-from infra.core.catalogue import Catalogue, MachineType
-from infra.core.pricing import Price
-from infra.core.units import iso, usd, usd_float
+from infra.core.catalogue import Catalogue
+from infra.core.units import iso, usd
 
 
 def catalogue(
@@ -31,7 +30,7 @@ def catalogue(
     A new catalogue replaces the old one at once when all of it is right and every site's file goes with it.
     """
     from infra.adapters.clock import SystemClock
-    from infra.documents.catalogue import catalogue_path, load_catalogue, write_catalogue
+    from infra.documents.catalogue import catalogue_path, load_catalogue, machine_row, write_catalogue
     from infra.documents.files import display
     from infra.documents.sites import load_sites
 
@@ -44,7 +43,7 @@ def catalogue(
         found = load_catalogue()
         now_at = SystemClock().now()
     if as_json:
-        rows = [_row(machine, now_at) for machine in _ordered(found)]
+        rows = [{**machine_row(machine), "stale": machine.stale(now_at)} for machine in found.ordered]
         print_json({"file": str(path), "refreshed": refresh is not None, "machines": rows})
         return
     console = Console()
@@ -52,29 +51,6 @@ def catalogue(
     stale = sum(machine.stale(now_at) for machine in found.machines)
     told = f"{len(found.machines)} machine types in {display(path)}, USD for an hour"
     console.print(Text(f"{told}, {stale} with prices that are over: nothing is placed on these" if stale else told))
-
-
-def _ordered(found: Catalogue) -> list[MachineType]:
-    return sorted(found.machines, key=lambda machine: (machine.provider, machine.region or "", machine.instance_type))
-
-
-def _row(machine: MachineType, now_at: float) -> dict[str, Any]:
-    def dollars(price: Price | None) -> float | None:
-        return None if price is None else usd_float(price.micro_per_hour)
-
-    return {
-        "provider": machine.provider.value,
-        "region": machine.region,
-        "instance_type": machine.instance_type,
-        "device": machine.device,
-        "devices": machine.devices,
-        "memory_gb": machine.memory_gb,
-        "on_demand_usd_per_hour": dollars(machine.on_demand),
-        "spot_usd_per_hour": dollars(machine.spot),
-        "valid_until": None if machine.valid_until_at is None else iso(machine.valid_until_at),
-        "stale": machine.stale(now_at),
-        "boot_s": machine.boot_s,
-    }
 
 
 def _table(found: Catalogue, now_at: float) -> Table:
@@ -86,7 +62,7 @@ def _table(found: Catalogue, now_at: float) -> Table:
         table.add_column(heading, justify="right", min_width=6)
     table.add_column("until", min_width=5)
     table.add_column("boot", justify="right", min_width=4)
-    for machine in _ordered(found):
+    for machine in found.ordered:
         devices = machine.device if machine.devices == 1 else f"{machine.devices} × {machine.device}"
         prices = ["?" if price is None else usd(price.micro_per_hour) for price in (machine.on_demand, machine.spot)]
         until_at = machine.valid_until_at

@@ -84,6 +84,11 @@ class Catalogue:
                 )
             seen.add(key)
 
+    @property
+    def ordered(self) -> tuple[MachineType, ...]:
+        """By provider, region and name; those of all regions first."""
+        return tuple(sorted(self.machines, key=lambda found: (found.provider, found.region or "", found.instance_type)))
+
     def find(self, provider: Provider, region: str, instance_type: str) -> MachineType | None:
         """The entry of this region, or else the one of all regions."""
         for wanted in (region, None):

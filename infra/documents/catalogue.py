@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +12,13 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from infra.core.catalogue import Catalogue, MachineType, Provider
-from infra.core.errors import InputError
+from infra.core.errors import InputError, UnavailableError
 from infra.core.pricing import Price
 from infra.core.units import instant, iso, micro_from_usd, usd_float
 from infra.documents.fields import Document, Instant, Name, Number, Positive, Text, Usd
 from infra.documents.files import config_path, display, read_text, read_tree
 from infra.documents.problems import join, located, unknown, validated
+from infra.processes import write_whole
 
 FILE_NAME = "catalogue.yaml"
 _HEADER = (
@@ -159,13 +158,13 @@ def _number(cell: str) -> int | float | str:
 
 def catalogue_tree(catalogue: Catalogue) -> dict[str, Any]:
     """The catalogue as its file says it, in the order of provider, region and type; what is not known is left out."""
-    ordered = sorted(catalogue.machines, key=lambda found: (found.provider, found.region or "", found.instance_type))
-    return {
-        "machines": [{key: value for key, value in _plain(found).items() if value is not None} for found in ordered]
-    }
+    rows = map(machine_row, catalogue.ordered)
+    return {"machines": [{key: value for key, value in row.items() if value is not None} for row in rows]}
 
 
-def _plain(machine: MachineType) -> dict[str, Any]:
+def machine_row(machine: MachineType) -> dict[str, Any]:
+    """One machine type by the keys of the file; ``None`` for what is not known."""
+
     def usd(price: Price | None) -> float | None:
         return None if price is None else usd_float(price.micro_per_hour)
 
@@ -195,17 +194,8 @@ def write_catalogue(catalogue: Catalogue, path: Path) -> None:
         for row in catalogue_tree(catalogue)["machines"]
     ]
     text = _HEADER + ("machines:\n" + "".join(lines) if lines else "machines: []\n")
-    temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-            os.fchmod(stream.fileno(), 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            os.unlink(temporary)
+        write_whole(path, text.encode(), 0o644)
+    except UnavailableError as error:
         remedy = "set HEADRACE_CONFIG to a directory of your own that you may write"
-        raise InputError("FILE_UNWRITABLE", str(error), display(path), remedy) from error
+        raise InputError("FILE_UNWRITABLE", error.problem, display(path), remedy) from error
