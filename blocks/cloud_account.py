@@ -10,7 +10,8 @@ from typing import Literal, Self
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, model_validator
 
-PREFIX = "HEADRACE_CLOUD_"
+from infra.settings import CLOUD_PREFIX
+
 _VARIABLES: dict[str, dict[str, str]] = {
     "local": {},
     "aws": {
@@ -109,5 +110,5 @@ class CloudAccount(Block):
         for name, variable in _VARIABLES[self.provider].items():
             value = getattr(self, name)
             if value:
-                found[f"{PREFIX}{variable}"] = value.get_secret_value() if isinstance(value, SecretStr) else value
+                found[f"{CLOUD_PREFIX}{variable}"] = value.get_secret_value() if isinstance(value, SecretStr) else value
         return found

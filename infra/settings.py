@@ -24,6 +24,9 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 REPOSITORY_DIR = PACKAGE_DIR.parent
 DEFAULT_CONTROL_SITE = "onprem-fra"
 CONTROL_POOL = "control"
+CLOUD_PREFIX = "HEADRACE_CLOUD_"
+"""Before a cloud's own variables: the account in which machines are started, which no process that runs flows is given."""
+
 DEFAULT_ROLE_MAX_S = 3600
 """What AWS gives a new role, and the most that a role may have that is assumed by another role."""
 

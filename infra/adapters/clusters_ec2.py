@@ -11,23 +11,20 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from infra.adapters.certificates import ClusterIdentity, issue_identity
-from infra.adapters.cloud.ec2_fleet import Ec2Fleet, cloud_environment
-from infra.adapters.cloud.kept import CERTIFICATE_LEEWAY_S
+from infra.adapters.cloud.accounts import account_environment
+from infra.adapters.cloud.ec2_fleet import Ec2Fleet
+from infra.adapters.cloud.machine_clusters import MachineClusters
 from infra.adapters.cloud.machine_records import note_ends
-from infra.adapters.cloud.tagged import Fleet, TaggedClusters
-from infra.adapters.cloud.tags import CloudMachine, owner_of
+from infra.adapters.cloud.tagged import Fleet
+from infra.adapters.cloud.tags import CloudMachine
 from infra.adapters.local_cloud.environment import machine_environment
 from infra.adapters.local_cloud.records import LeaseDirectory
-from infra.core.canonical import plain
-from infra.core.errors import InputError
-from infra.core.inventory import Offer, Purchase, Site
-from infra.ports import Lease
+from infra.core.cluster_settings import Ec2Settings
+from infra.core.inventory import Cluster
 
 
-class Ec2Cloud(TaggedClusters):
+class Ec2Cloud(MachineClusters):
     """Cluster provider on AWS EC2. Safe to use from several threads.
 
     Args:
@@ -53,35 +50,13 @@ class Ec2Cloud(TaggedClusters):
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._idle_timeout_s, self._environ = idle_timeout_s, dict(environ)
-        variables = machine_environment(Path(state_dir).absolute(), cloud_environment(environ))
+        self._idle_timeout_s, self._variables = idle_timeout_s, account_environment(Cluster.EC2, environ)
+        variables = machine_environment(Path(state_dir).absolute(), self._variables)
         super().__init__(state_dir, variables, start_timeout_s, (), warm, clock)
         self._fleets: dict[str, Ec2Fleet] = {}
 
-    def _order(self, lease: Lease, offer: Offer, site: Site, now_at: float) -> dict[str, Any]:
-        settings = next((pool.ec2 for pool in site.pools if pool.name == lease.pool), None)
-        if settings is None or offer.instance_type is None:
-            raise InputError(
-                "CONTRADICTORY_POOL", "it has no settings of ec2", f"pool {lease.pool}", "add them to the site's file"
-            )
-        return {
-            "settings": plain(settings),
-            "owner": owner_of(self._state_dir),
-            "instance_type": offer.instance_type,
-            "spot": offer.purchase is Purchase.SPOT,
-            "idle_timeout_s": self._idle_timeout_s,
-            "machine_ends_at": lease.ends_at + self.hard_end_margin_s,
-            "serve_timeout_s": offer.boot_s + self._start_timeout_s / 2,
-        }
-
-    def _issue(self, lease: Lease, directory: LeaseDirectory) -> ClusterIdentity:
-        workers = tuple(f"worker-{index}" for index in range(lease.devices))
-        ends_at = lease.ends_at + CERTIFICATE_LEEWAY_S
-        return issue_identity(directory.tls, lease.id, self._clock(), ends_at, workers)
-
-    def add_region(self, region: str) -> None:
-        """Let the reaper look there as well, though no lease of it is written down."""
-        self._fleet(region)
+    def add_place(self, settings: Ec2Settings) -> None:
+        self._fleet(settings.region)
 
     def _note_ends(self, directory: LeaseDirectory, machines: Iterable[CloudMachine]) -> None:
         note_ends(directory, machines)
@@ -96,4 +71,4 @@ class Ec2Cloud(TaggedClusters):
 
     def _fleet(self, region: str) -> Ec2Fleet:
         with self._lock:
-            return self._fleets.setdefault(region, Ec2Fleet(region, self._environ))
+            return self._fleets.setdefault(region, Ec2Fleet(region, self._variables))

@@ -10,27 +10,26 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from infra.adapters.certificates import ClusterIdentity, issue_identity
+from infra.adapters.cloud.accounts import account_environment
 from infra.adapters.cloud.extras import is_installed, require_extra
-from infra.adapters.cloud.kept import CERTIFICATE_LEEWAY_S
-from infra.adapters.cloud.machine_fleets import MODULES, account_environment, fleet_of, require_account, settings_from
+from infra.adapters.cloud.machine_clusters import MachineClusters
+from infra.adapters.cloud.machine_fleets import MODULES, fleet_of, require_account
 from infra.adapters.cloud.machine_records import note_ends, note_missing
-from infra.adapters.cloud.tagged import Fleet, TaggedClusters
-from infra.adapters.cloud.tags import CloudMachine, owner_of
+from infra.adapters.cloud.order import settings_from
+from infra.adapters.cloud.tagged import Fleet
+from infra.adapters.cloud.tags import CloudMachine
 from infra.adapters.local_cloud.environment import machine_environment
 from infra.adapters.local_cloud.records import LeaseDirectory
-from infra.core.canonical import canonical, plain
+from infra.core.canonical import canonical
 from infra.core.cluster_settings import AzureSettings, GcpSettings, OpenStackSettings
-from infra.core.errors import InputError
-from infra.core.inventory import Cluster, Offer, Purchase, Site
+from infra.core.inventory import Cluster, Offer, Site
 from infra.ports import ClusterAddress, Lease
 
 Settings = GcpSettings | AzureSettings | OpenStackSettings
 
 
-class MachineClouds(TaggedClusters):
+class MachineClouds(MachineClusters):
     """Cluster provider on GCP, Azure or OpenStack. Safe to use from several threads.
 
     Args:
@@ -76,29 +75,7 @@ class MachineClouds(TaggedClusters):
         return super().open(lease, offer, site)
 
     def add_place(self, settings: Settings) -> None:
-        """Let the reaper look there as well, though no lease of it is written down."""
         self._fleet(settings)
-
-    def _order(self, lease: Lease, offer: Offer, site: Site, now_at: float) -> dict[str, Any]:
-        settings = next((getattr(pool, self.kind) for pool in site.pools if pool.name == lease.pool), None)
-        if settings is None or offer.instance_type is None:
-            problem = f"it has no settings of {self.kind}"
-            raise InputError("CONTRADICTORY_POOL", problem, f"pool {lease.pool}", "add them to the site's file")
-        return {
-            "settings": plain(settings),
-            "owner": owner_of(self._state_dir),
-            "instance_type": offer.instance_type,
-            "device": offer.device,
-            "spot": offer.purchase is Purchase.SPOT,
-            "idle_timeout_s": self._idle_timeout_s,
-            "machine_ends_at": lease.ends_at + self.hard_end_margin_s,
-            "serve_timeout_s": offer.boot_s + self._start_timeout_s / 2,
-        }
-
-    def _issue(self, lease: Lease, directory: LeaseDirectory) -> ClusterIdentity:
-        workers = tuple(f"worker-{index}" for index in range(lease.devices))
-        ends_at = lease.ends_at + CERTIFICATE_LEEWAY_S
-        return issue_identity(directory.tls, lease.id, self._clock(), ends_at, workers)
 
     def _note_ends(self, directory: LeaseDirectory, machines: Iterable[CloudMachine]) -> None:
         found = list(machines)

@@ -81,11 +81,7 @@ class SlurmClusters(TaggedClusters):
         return super().open(lease, offer, site)
 
     def _order(self, lease: Lease, offer: Offer, site: Site, now_at: float) -> dict[str, Any]:
-        settings = next((pool.slurm for pool in site.pools if pool.name == lease.pool), None)
-        if settings is None:
-            raise InputError(
-                "CONTRADICTORY_POOL", "it has no settings of slurm", f"pool {lease.pool}", "add them to the site's file"
-            )
+        settings = self._settings(site, lease)
         return {
             "settings": plain(settings),
             "owner": owner_of(self._state_dir),

@@ -75,6 +75,16 @@ _NEEDED = {
 }
 """Kinds of cluster with settings, in the field of their name, and what must be in them."""
 
+_UNSOLD = {
+    **dict.fromkeys(
+        ((kind, Purchase.OWNED) for kind in (Cluster.EC2, Cluster.GCP, Cluster.AZURE)),
+        "machines of a public cloud are not owned",
+    ),
+    (Cluster.OPENSTACK, Purchase.SPOT): "OpenStack has no spot",
+    (Cluster.SLURM, Purchase.SPOT): "jobs in a queue of Slurm cannot be spot",
+}
+"""Ways of paying that a kind of cluster does not have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -156,6 +166,11 @@ class Pool:
         for index, offer in enumerate(self.offers):
             self._check_offer(offer, f"{where}: offers[{index}]")
 
+    @property
+    def settings(self) -> Ec2Settings | SlurmSettings | GcpSettings | AzureSettings | OpenStackSettings | None:
+        """How machines are started or jobs submitted; ``None`` where nothing is."""
+        return self.ec2 or self.slurm or self.gcp or self.azure or self.openstack
+
     def _check_offer(self, offer: Offer, where: str) -> None:
         form, example = INSTANCE_TYPES.get(self.cluster, (None, ""))
         if (offer.instance_type is None) != (form is None):
@@ -172,27 +187,9 @@ class Pool:
                 f"{where}.instance_type",
                 f"name one such as {example}",
             )
-        if form is not None and self.cluster is not Cluster.OPENSTACK and offer.purchase is Purchase.OWNED:
-            raise InputError(
-                "CONTRADICTORY_OFFER",
-                "machines of a public cloud are not owned",
-                f"{where}.purchase",
-                "use on_demand or spot",
-            )
-        if self.cluster is Cluster.OPENSTACK and offer.purchase is Purchase.SPOT:
-            raise InputError(
-                "CONTRADICTORY_OFFER",
-                "OpenStack has no spot",
-                f"{where}.purchase",
-                "use owned or on_demand",
-            )
-        if self.cluster is Cluster.SLURM and offer.purchase is Purchase.SPOT:
-            raise InputError(
-                "CONTRADICTORY_OFFER",
-                "jobs in a queue of Slurm cannot be spot",
-                f"{where}.purchase",
-                "use owned or on_demand",
-            )
+        if problem := _UNSOLD.get((self.cluster, offer.purchase)):
+            others = " or ".join(each for each in Purchase if (self.cluster, each) not in _UNSOLD)
+            raise InputError("CONTRADICTORY_OFFER", problem, f"{where}.purchase", f"use {others}")
         if self.slurm is not None and offer.device not in dict(self.slurm.gres):
             raise InputError(
                 "CONTRADICTORY_POOL",

@@ -10,7 +10,6 @@ from infra.core.spot.sightings import Sighting
 from infra.drills.stage import Stage
 from infra.processes import ProcessIdentity
 
-BOUGHT = ["on_demand", "spot"]
 REFUSED = Sighting.REFUSED.value
 
 

@@ -15,12 +15,11 @@ from infra.core.errors import InputError, UnavailableError
 from infra.drills.platform import FAULTS_DIR, Platform
 from infra.faults import FAULTS
 from infra.platform.control import living_report, take_down
-from infra.settings import PACKAGE_DIR, Settings
+from infra.settings import CLOUD_PREFIX, PACKAGE_DIR, Settings
 
 MARK = ".drill"
 """Name of a file that says that a directory is a drill's, to be emptied by the next one."""
 
-CLOUD_VARIABLES = "HEADRACE_CLOUD_"
 CONFIGURATION = ("sites", "policies", "tenants.yaml", "rates.yaml")
 
 
@@ -29,7 +28,7 @@ def sandbox_environment(home: Path, environ: Mapping[str, str] = os.environ) -> 
     inherited = {
         key: value
         for key, value in environ.items()
-        if key.startswith(CLOUD_VARIABLES) or not key.startswith(("HEADRACE_", "PREFECT_"))
+        if key.startswith(CLOUD_PREFIX) or not key.startswith(("HEADRACE_", "PREFECT_"))
     }
     return {**inherited, "HEADRACE_HOME": str(home), FAULTS: str(home / FAULTS_DIR)}
 

@@ -20,7 +20,7 @@ from infra.faults import FAULTS
 from infra.platform.probes import FileAppears, HttpAnswers, Never, Probe, StandingClusterServes, WorkerBeats
 from infra.platform.supervision import Lifecycle
 from infra.processes import PLATFORM_MARK, READY_FILE
-from infra.settings import CONTROL_POOL, REPOSITORY_DIR, Settings, SiteSettings
+from infra.settings import CLOUD_PREFIX, CONTROL_POOL, REPOSITORY_DIR, Settings, SiteSettings
 
 POOLS_MADE = "pools"
 """Milestone of the set-up task: every pool exists, so workers can begin."""
@@ -39,8 +39,6 @@ _INHERITED = (
 )
 _INHERITED_PREFIXES = ("LC_", "OMP_", "MKL_")
 _STORE_PREFIXES = ("AWS_", "FSSPEC_")
-_CLOUD_PREFIX = "HEADRACE_CLOUD_"
-"""Of the account in which machines are started: for who starts and who reaps, never for a process that runs flows."""
 _STORE_ROLE = ("HEADRACE_STORE_ROLE_ARN", "HEADRACE_STORE_ROLE_MAX_S")
 _CLUSTER_PRELOAD = ("pandas", "pyarrow.parquet", "torch")
 _TUNING = (
@@ -108,7 +106,7 @@ def component_table(
     tuning = {key: inherited[key] for key in _TUNING if key in inherited}
     store = {key: value for key, value in inherited.items() if key.startswith(_STORE_PREFIXES)}
     role = {name: inherited[name] for name in _STORE_ROLE if name in inherited}
-    cloud = {key: value for key, value in inherited.items() if key.startswith(_CLOUD_PREFIX)}
+    cloud = {key: value for key, value in inherited.items() if key.startswith(CLOUD_PREFIX)}
     control = {**base, **tuning, **store, **settings.environment(), **prefect_environment(settings.prefect_dir, port)}
     components = [
         _server(settings, base, port, inherited.get("HEADRACE_PREFECT_DATABASE_URL")),

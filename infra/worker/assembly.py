@@ -17,6 +17,7 @@ from infra.faults import skew_s
 from infra.ports import ClusterProvider
 from infra.settings import SiteSettings
 from infra.worker.desk import SiteDesk
+from infra.worker.providers import provider_of
 from infra.worker.site_state import SiteState
 from infra.worker.store_access import store_access
 
@@ -51,24 +52,6 @@ def providers_of(settings: SiteSettings) -> Callable[[Pool], ClusterProvider]:
 
     @cache
     def of_kind(kind: Cluster) -> ClusterProvider:
-        if kind is Cluster.ATTACHED:
-            from infra.adapters.clusters_attached import AttachedCluster
-
-            return AttachedCluster(settings.directory)
-        if kind is Cluster.EC2:
-            from infra.adapters.clusters_ec2 import Ec2Cloud
-
-            return Ec2Cloud(settings.directory, warm=True)
-        if kind is Cluster.SLURM:
-            from infra.adapters.clusters_slurm import SlurmClusters
-
-            return SlurmClusters(settings.directory, warm=True)
-        if kind in (Cluster.GCP, Cluster.AZURE, Cluster.OPENSTACK):
-            from infra.adapters.clusters_machines import MachineClouds
-
-            return MachineClouds(kind, settings.directory, warm=True)
-        from infra.adapters.clusters_local import LocalCloud
-
-        return LocalCloud(settings.directory, preload=("pandas", "torch"), warm=True)
+        return provider_of(kind, settings.directory, warm=True)
 
     return lambda pool: of_kind(pool.cluster)

@@ -16,10 +16,10 @@ from infra.adapters.local_cloud.records import LeaseDirectory, read_json
 from infra.core.errors import HeadraceError
 from infra.core.inventory import Cluster, Site
 from infra.ports import ClusterProvider, Reaped, ReapReason
+from infra.worker.providers import provider_of
 
 __all__ = ["ReapReason", "Reaped", "SiteReaper", "forget_closed", "reap"]
 
-MACHINES = ("gcp", "azure", "openstack")
 KEEP_CLOSED_S = 14 * 86_400.0
 
 
@@ -37,7 +37,7 @@ class SiteReaper:
 
     def __init__(self, state_dir: Path, site: Site | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._state_dir, self._site, self._environ = Path(state_dir), site, environ
-        self._made: dict[str, ClusterProvider] = {}
+        self._made: dict[Cluster, ClusterProvider] = {}
         self.problems: list[HeadraceError] = []
 
     def reap(self, now_at: float, grace_s: float = 10.0, dry_run: bool = False) -> list[Reaped]:
@@ -69,45 +69,22 @@ class SiteReaper:
             return []
         return sorted({lease for kind in self._kinds() for lease in self._provider(kind).leases()})
 
-    def _kinds(self) -> list[str]:
+    def _kinds(self) -> list[Cluster]:
         pools = self._site.pools if self._site is not None else ()
         written = {found.document().get("provider") for found in LeaseDirectory.all(self._state_dir)}
-        wanted = {pool.cluster.value for pool in pools} | written
-        return ["local", "attached", *(kind for kind in ("ec2", "slurm", *MACHINES) if kind in wanted)]
+        wanted = {pool.cluster.value for pool in pools} | written | {Cluster.LOCAL.value, Cluster.ATTACHED.value}
+        return [kind for kind in Cluster if kind.value in wanted]
 
-    def _provider(self, kind: str) -> ClusterProvider:
+    def _provider(self, kind: Cluster) -> ClusterProvider:
         if kind not in self._made:
-            self._made[kind] = self._make(kind)
+            self._made[kind] = provider_of(kind, self._state_dir, environ=self._environ)
+            self._add_places(kind, self._made[kind])
         return self._made[kind]
 
-    def _make(self, kind: str) -> ClusterProvider:
-        if kind == "local":
-            from infra.adapters.clusters_local import LocalCloud
-
-            return LocalCloud(self._state_dir)
-        if kind == "attached":
-            from infra.adapters.clusters_attached import AttachedCluster
-
-            return AttachedCluster(self._state_dir)
-        if kind == "slurm":
-            from infra.adapters.clusters_slurm import SlurmClusters
-
-            return SlurmClusters(self._state_dir, environ=self._environ)
-        if kind in MACHINES:
-            from infra.adapters.clusters_machines import MachineClouds
-
-            machines = MachineClouds(Cluster(kind), self._state_dir, environ=self._environ)
-            for pool in self._site.pools if self._site is not None else ():
-                if pool.cluster.value == kind:
-                    machines.add_place(getattr(pool, kind))
-            return machines
-        from infra.adapters.clusters_ec2 import Ec2Cloud
-
-        cloud = Ec2Cloud(self._state_dir, environ=self._environ)
+    def _add_places(self, kind: Cluster, provider: ClusterProvider) -> None:
         for pool in self._site.pools if self._site is not None else ():
-            if pool.ec2 is not None:
-                cloud.add_region(pool.ec2.region)
-        return cloud
+            if pool.cluster is kind and pool.settings is not None:
+                provider.add_place(pool.settings)  # type: ignore[attr-defined]
 
 
 def reap(state_dir: Path, now_at: float, grace_s: float = 10.0, dry_run: bool = False) -> list[Reaped]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from infra.drills.sandbox import CLOUD_VARIABLES, CONFIGURATION
-from infra.settings import PACKAGE_DIR
+from infra.drills.sandbox import CONFIGURATION
+from infra.settings import CLOUD_PREFIX, PACKAGE_DIR
 from tests.clouds.ec2 import Ec2Emulator, missing
 from tests.clouds.network import namespaces
 
@@ -50,7 +50,7 @@ def ec2_configuration(cloud: Ec2Emulator, directory: Path) -> Path:
 
 def cloud_variables(cloud: Ec2Emulator) -> dict[str, str]:
     """The account for machines, and for nothing else."""
-    return {f"{CLOUD_VARIABLES}{name}": value for name, value in cloud.environment().items()}
+    return {f"{CLOUD_PREFIX}{name}": value for name, value in cloud.environment().items()}
 
 
 def left_in(cloud: Ec2Emulator) -> list[str]:

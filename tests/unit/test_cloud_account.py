@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from blocks.cloud_account import _VARIABLES, PROVIDER_OF_CLUSTER, CloudAccount
-from infra.adapters.cloud.ec2_fleet import cloud_environment
-from infra.adapters.cloud.machine_fleets import account_environment
+from infra.adapters.cloud.accounts import account_environment
 from infra.adapters.cloud.slurm_queue import slurm_environment
 from infra.core.catalogue import Provider
 from infra.core.cluster_settings import AzureSettings, Ec2Settings, GcpSettings, OpenStackSettings, SlurmSettings
@@ -56,7 +55,10 @@ def test_providers_read_what_accounts_say() -> None:
     def environment(provider: str) -> dict[str, str]:
         return CloudAccount(provider=provider, site="s", **COMPLETE[provider]).get_environment()
 
-    assert cloud_environment(environment("aws")) == {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "S"}
+    assert account_environment(Cluster.EC2, environment("aws")) == {
+        "AWS_ACCESS_KEY_ID": "A",
+        "AWS_SECRET_ACCESS_KEY": "S",
+    }
     for cluster in (Cluster.GCP, Cluster.AZURE, Cluster.OPENSTACK):
         read = account_environment(cluster, environment(PROVIDER_OF_CLUSTER[cluster.value]))
         assert sorted(read.values()) == sorted(COMPLETE[cluster.value].values())

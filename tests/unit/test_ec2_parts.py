@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from infra.adapters.certificates import forget_machine_keys, issue_identity
-from infra.adapters.cloud.ec2_fleet import cloud_environment, described_machine
+from infra.adapters.cloud.accounts import account_environment
+from infra.adapters.cloud.ec2_fleet import described_machine
 from infra.adapters.cloud.tags import owner_of
 from infra.adapters.cloud.user_data import hard_end_command, has_nvidia_gpu, machine_configuration
 from infra.core.errors import InputError
@@ -108,9 +109,9 @@ def test_each_machine_is_told_its_own_certificate(tmp_path: Path) -> None:
 
 def test_the_cloud_s_account_may_be_another_than_the_store_s() -> None:
     store = {"AWS_ACCESS_KEY_ID": "store", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t", "AWS_REGION": "x"}
-    assert cloud_environment({**store, "PREFECT_API_KEY": "no"}) == store
+    assert account_environment(Cluster.EC2, {**store, "PREFECT_API_KEY": "no"}) == store
     own = {"HEADRACE_CLOUD_AWS_ACCESS_KEY_ID": "cloud", "HEADRACE_CLOUD_AWS_SECRET_ACCESS_KEY": "c"}
-    assert cloud_environment({**store, **own}) == {
+    assert account_environment(Cluster.EC2, {**store, **own}) == {
         "AWS_ACCESS_KEY_ID": "cloud",
         "AWS_SECRET_ACCESS_KEY": "c",
         "AWS_REGION": "x",

@@ -19,10 +19,11 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from infra.adapters.certificates import issue_identity
-from infra.adapters.cloud.machine_fleets import account_environment, fleet_of, openstack_connection, settings_from
+from infra.adapters.cloud.accounts import account_environment
+from infra.adapters.cloud.machine_fleets import fleet_of, openstack_connection
+from infra.adapters.cloud.order import MachineOrder, settings_from
 from infra.adapters.cloud.preview import preview
 from infra.adapters.cloud.rendering import (
-    MachineOrder,
     attached,
     azure_interface,
     azure_machine,

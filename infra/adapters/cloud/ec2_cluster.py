@@ -26,12 +26,12 @@ from dask_cloudprovider.aws.ec2 import EC2Cluster, EC2Scheduler, EC2Worker
 from distributed.security import Security
 
 from infra import faults
+from infra.adapters.cloud.ec2_arguments import cluster_arguments
 from infra.adapters.cloud.ec2_fleet import described_machine, machines_of, tag_filters
-from infra.adapters.cloud.ec2_order import Ec2Order, cluster_arguments, worker_certificates
+from infra.adapters.cloud.order import MachineOrder, worker_certificates
 from infra.adapters.cloud.steps import NoCapacity, StartSteps, answers
 from infra.adapters.cloud.tags import CloudMachine
-from infra.adapters.cloud.user_data import has_nvidia_gpu, inherited, machine_configuration
-from infra.core.inventory import Cluster
+from infra.adapters.cloud.user_data import inherited, machine_configuration
 from infra.faults import Point
 
 LARGEST_BYTES = 16_384
@@ -136,7 +136,7 @@ class LeaseCluster(StartSteps, EC2Cluster):
         written: Called with each machine when it was created, to write it down.
     """
 
-    def __init__(self, order: Ec2Order, subnet: str, written: Callable[[CloudMachine, str], None]) -> None:
+    def __init__(self, order: MachineOrder, subnet: str, written: Callable[[CloudMachine, str], None]) -> None:
         self.order = order
         self._made: set[str] = set()
         self._creations: list[asyncio.Task[tuple[str, None]]] = []
@@ -146,7 +146,7 @@ class LeaseCluster(StartSteps, EC2Cluster):
         super().__init__(**cluster_arguments(order, subnet, time.time()), security=security)
         self.scheduler_class, self.worker_class = LeaseScheduler, self._next_worker
         self.scheduler_options["gpu_instance"] = False
-        self.worker_options["gpu_instance"] = has_nvidia_gpu(Cluster.EC2, order.instance_type)
+        self.worker_options["gpu_instance"] = order.gpu
         self.boto_session = _Session(self.boto_session, order)
 
     def begin(self, creation: Coroutine[Any, Any, tuple[str, None]]) -> asyncio.Task[tuple[str, None]]:
@@ -236,7 +236,7 @@ class LeaseCluster(StartSteps, EC2Cluster):
 class _Session:
     """Makes the library's EC2 clients: with our patience, and amending the request for machines."""
 
-    def __init__(self, session: Any, order: Ec2Order) -> None:
+    def __init__(self, session: Any, order: MachineOrder) -> None:
         self._session, self._order = session, order
 
     def create_client(self, service: str, region_name: str, config: Any = None) -> Any:
@@ -248,7 +248,7 @@ class _Session:
 class _Amended:
     """An asynchronous context manager around the client's own."""
 
-    def __init__(self, created: Any, order: Ec2Order) -> None:
+    def __init__(self, created: Any, order: MachineOrder) -> None:
         self._created, self._order = created, order
 
     async def __aenter__(self) -> Any:

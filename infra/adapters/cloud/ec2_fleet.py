@@ -10,25 +10,8 @@ from typing import Any
 from infra.adapters.cloud.tags import CloudMachine
 from infra.core.errors import UnavailableError
 
-CLOUD_PREFIX = "HEADRACE_CLOUD_"
 _INSTANT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _TAKEN_BACK = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown", "Server.InsufficientInstanceCapacity")
-
-
-def cloud_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that open the cloud account: ``AWS_*``, and instead of them ``HEADRACE_CLOUD_AWS_*`` where given.
-
-    With the latter a site's account for machines is another one than that of its object store, which runs may use.
-    """
-    found = {name: value for name, value in environ.items() if name.startswith("AWS_")}
-    own = {
-        name.removeprefix(CLOUD_PREFIX): value
-        for name, value in environ.items()
-        if name.startswith(f"{CLOUD_PREFIX}AWS_")
-    }
-    if "AWS_ACCESS_KEY_ID" in own:
-        found.pop("AWS_SESSION_TOKEN", None)  # it belongs to the other key
-    return found | own
 
 
 def described_machine(region: str, described: Mapping[str, Any]) -> CloudMachine:
@@ -64,12 +47,12 @@ class Ec2Fleet:
     """The machines of one region, from any process. Calls block for seconds at most.
 
     Args:
-        environ: Where credentials and endpoints are found, see :func:`cloud_environment`.
+        variables: Those that open the account, see :func:`infra.adapters.cloud.accounts.account_environment`.
     """
 
-    def __init__(self, region: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, region: str, variables: Mapping[str, str]) -> None:
         self.region = region
-        self._variables = cloud_environment(environ)
+        self._variables = dict(variables)
         self._client: Any = None
 
     def find(self, tags: Mapping[str, str]) -> list[CloudMachine]:

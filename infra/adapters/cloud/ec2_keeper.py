@@ -13,16 +13,14 @@ from typing import Any
 
 from aiobotocore.session import get_session
 
-from infra.adapters.certificates import ClusterIdentity, forget_machine_keys
+from infra.adapters.certificates import forget_machine_keys
 from infra.adapters.cloud.ec2_cluster import LeaseCluster
-from infra.adapters.cloud.ec2_order import Ec2Order
-from infra.adapters.cloud.holding import hold, log_to
+from infra.adapters.cloud.holding import keep_lease
 from infra.adapters.cloud.machine_records import note_ends, write_machine
+from infra.adapters.cloud.order import MachineOrder
 from infra.adapters.cloud.steps import NoCapacity
 from infra.adapters.cloud.tags import CloudMachine
-from infra.adapters.local_cloud.nursery import name_process
-from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, write_json
-from infra.core.inventory import Ec2Settings
+from infra.adapters.local_cloud.records import LeaseDirectory
 
 CLOSE_TIMEOUT_S = 20.0
 LOOK_EVERY_S = 15.0
@@ -34,40 +32,17 @@ for _name in ("service-2", "endpoint-rule-set-1"):
 
 
 def keep(path: Path, answers: int) -> None:
-    """Hold the cluster of the lease whose files lie in ``path``; returns when it is ended.
-
-    Args:
-        answers: Descriptor that the one line of answer is written to.
-    """
-    directory = LeaseDirectory(path)
-    name_process("headrace-keeper")
-    write_json(path / "keeper.json", ProcessIdentity.of().as_dict())
-    log_to(path / "keeper.log")
-    asyncio.run(hold(_Kept(directory), answers, CLOSE_TIMEOUT_S))
+    """Hold the cluster of a lease, see :func:`infra.adapters.cloud.holding.keep_lease`."""
+    keep_lease(path, answers, _Kept, CLOSE_TIMEOUT_S)
 
 
 class _Kept:
     """EC2's part of :class:`infra.adapters.cloud.holding.KeptCluster`."""
 
     def __init__(self, directory: LeaseDirectory) -> None:
-        document, lease = directory.document(), directory.lease()
-        if lease is None:
-            raise ValueError(f"{directory.path} holds no lease")
-        told = document["order"]
-        settings = {name: tuple(item) if isinstance(item, list) else item for name, item in told["settings"].items()}
-        self._directory = directory
-        self._order = Ec2Order(
-            lease=lease,
-            settings=Ec2Settings(**settings),
-            owner=told["owner"],
-            instance_type=told["instance_type"],
-            spot=told["spot"],
-            idle_timeout_s=told["idle_timeout_s"],
-            machine_ends_at=told["machine_ends_at"],
-            serve_timeout_s=told["serve_timeout_s"],
-            identity=ClusterIdentity(lease.id, directory.tls),
-        )
-        self.ends_at, self.start_deadline_at = lease.ends_at, told["start_deadline_at"]
+        self._directory, self._order = directory, MachineOrder.read(directory)
+        self.ends_at = self._order.lease.ends_at
+        self.start_deadline_at = directory.document()["order"]["start_deadline_at"]
         self._cluster: LeaseCluster | None = None
 
     @property

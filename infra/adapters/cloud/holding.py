@@ -7,9 +7,13 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
+
+from infra.adapters.local_cloud.nursery import name_process
+from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, write_json
 
 
 class KeptCluster(Protocol):
@@ -33,6 +37,21 @@ class KeptCluster(Protocol):
 
     async def close(self) -> None:
         """End whatever of it exists, also when the start failed. May be cancelled."""
+
+
+def keep_lease(
+    path: Path, answers: int, cluster_of: Callable[[LeaseDirectory], KeptCluster], close_timeout_s: float
+) -> None:
+    """Be the keeper of the lease whose files lie in ``path``; returns when its cluster is ended.
+
+    Args:
+        answers: Descriptor that the one line of answer is written to.
+        cluster_of: The provider's part, made from the lease's files.
+    """
+    name_process("headrace-keeper")
+    write_json(path / "keeper.json", ProcessIdentity.of().as_dict())
+    log_to(path / "keeper.log")
+    asyncio.run(hold(cluster_of(LeaseDirectory(path)), answers, close_timeout_s))
 
 
 async def hold(cluster: KeptCluster, answers: int, close_timeout_s: float) -> None:

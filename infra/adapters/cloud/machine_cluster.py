@@ -20,8 +20,8 @@ from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
 from infra import faults
+from infra.adapters.cloud.order import MachineOrder
 from infra.adapters.cloud.rendering import (
-    MachineOrder,
     azure_interface,
     azure_machine,
     gcp_body,

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from infra.adapters.cloud.accounts import VARIABLES
 from infra.adapters.cloud.extras import require_extra
 from infra.adapters.cloud.rendering import gcp_labels
 from infra.adapters.cloud.tags import OWNER, CloudMachine
 from infra.core.cluster_settings import AzureSettings, GcpSettings, OpenStackSettings
 from infra.core.errors import InputError, UnavailableError
 from infra.core.inventory import Cluster
+from infra.settings import CLOUD_PREFIX
 
 MODULES = {
     Cluster.GCP: "googleapiclient.discovery",
@@ -22,34 +24,8 @@ MODULES = {
 }
 """The library that each provider needs, in the extra of its name."""
 
-VARIABLES = {
-    Cluster.GCP: ("GOOGLE_",),
-    Cluster.AZURE: ("AZURE_",),
-    Cluster.OPENSTACK: ("OS_",),
-}
-"""How the variables begin that open each provider's account."""
-
-SETTINGS: dict[Cluster, type[GcpSettings | AzureSettings | OpenStackSettings]] = {
-    Cluster.GCP: GcpSettings,
-    Cluster.AZURE: AzureSettings,
-    Cluster.OPENSTACK: OpenStackSettings,
-}
-
-CLOUD_PREFIX = "HEADRACE_CLOUD_"
 RUNS, OVER = "running", "terminated"
 Answer = TypeVar("Answer")
-
-
-def account_environment(kind: Cluster, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that open the account, and instead of them ``HEADRACE_CLOUD_…`` where given: runs may use the former."""
-    found: dict[str, str] = {}
-    for prefix in VARIABLES[kind]:
-        found |= {name: value for name, value in environ.items() if name.startswith(prefix)}
-    for name, value in environ.items():
-        own = name.removeprefix(CLOUD_PREFIX)
-        if name.startswith(CLOUD_PREFIX) and own.startswith(VARIABLES[kind]):
-            found[own] = value
-    return found
 
 
 _OPENSTACK = ("OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_SECRET")
@@ -236,11 +212,6 @@ class OpenStackFleet:
         if self._connection is None:
             self._connection = openstack_connection(self._settings, self._variables)
         return self._connection
-
-
-def settings_from(kind: Cluster, told: dict[str, Any]) -> GcpSettings | AzureSettings | OpenStackSettings:
-    """Settings of a pool as they were written down."""
-    return SETTINGS[kind](**{name: tuple(item) if isinstance(item, list) else item for name, item in told.items()})
 
 
 Fleet = GcpFleet | AzureFleet | OpenStackFleet

@@ -12,59 +12,35 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from infra.adapters.certificates import ClusterIdentity, forget_machine_keys
-from infra.adapters.cloud.holding import hold, log_to
+from infra.adapters.certificates import forget_machine_keys
+from infra.adapters.cloud.accounts import account_environment
+from infra.adapters.cloud.holding import keep_lease
 from infra.adapters.cloud.machine_cluster import LeaseMachines, lease_machines
-from infra.adapters.cloud.machine_fleets import account_environment, fleet_of, openstack_connection, settings_from
+from infra.adapters.cloud.machine_fleets import fleet_of, openstack_connection
 from infra.adapters.cloud.machine_records import note_ends, note_missing, write_machine
-from infra.adapters.cloud.rendering import MachineOrder
+from infra.adapters.cloud.order import MachineOrder
 from infra.adapters.cloud.tags import LEASE, OWNER, CloudMachine
-from infra.adapters.local_cloud.nursery import name_process
-from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, write_json
+from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.cluster_settings import OpenStackSettings
-from infra.core.inventory import Cluster
 
 CLOSE_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 15.0
 
 
 def keep(path: Path, answers: int) -> None:
-    """Hold the cluster of the lease whose files lie in ``path``; returns when it is ended.
-
-    Args:
-        answers: Descriptor that the one line of answer is written to.
-    """
-    directory = LeaseDirectory(path)
-    name_process("headrace-keeper")
-    write_json(path / "keeper.json", ProcessIdentity.of().as_dict())
-    log_to(path / "keeper.log")
-    asyncio.run(hold(_Kept(directory), answers, CLOSE_TIMEOUT_S))
+    """Hold the cluster of a lease, see :func:`infra.adapters.cloud.holding.keep_lease`."""
+    keep_lease(path, answers, _Kept, CLOSE_TIMEOUT_S)
 
 
 class _Kept:
     """These clouds' part of :class:`infra.adapters.cloud.holding.KeptCluster`."""
 
     def __init__(self, directory: LeaseDirectory) -> None:
-        document, lease = directory.document(), directory.lease()
-        if lease is None:
-            raise ValueError(f"{directory.path} holds no lease")
-        told, kind = document["order"], Cluster(document["provider"])
-        self._directory = directory
-        self._order = MachineOrder(
-            lease=lease,
-            settings=settings_from(kind, told["settings"]),
-            owner=told["owner"],
-            instance_type=told["instance_type"],
-            device=told["device"],
-            spot=told["spot"],
-            idle_timeout_s=told["idle_timeout_s"],
-            machine_ends_at=told["machine_ends_at"],
-            serve_timeout_s=told["serve_timeout_s"],
-            identity=ClusterIdentity(lease.id, directory.tls),
-        )
-        self._variables = account_environment(kind, os.environ)
+        self._directory, self._order = directory, MachineOrder.read(directory)
+        self._variables = account_environment(self._order.kind, os.environ)
         self._fleet = fleet_of(self._order.settings, self._variables)
-        self.ends_at, self.start_deadline_at = lease.ends_at, told["start_deadline_at"]
+        self.ends_at = self._order.lease.ends_at
+        self.start_deadline_at = directory.document()["order"]["start_deadline_at"]
         self._cluster: LeaseMachines | None = None
 
     @property

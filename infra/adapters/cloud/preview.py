@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from infra.adapters.certificates import ClusterIdentity
-from infra.adapters.cloud import ec2_order, slurm_job
+from infra.adapters.cloud import ec2_arguments, slurm_job
 from infra.adapters.cloud.extras import is_installed
 from infra.adapters.cloud.machine_fleets import MODULES
+from infra.adapters.cloud.order import MachineOrder
 from infra.adapters.cloud.rendering import (
-    MachineOrder,
     azure_interface,
     azure_machine,
     gcp_body,
@@ -34,7 +34,7 @@ def preview(site: Site, pool: Pool, offer: Offer, devices: int, now_at: float) -
     Raises:
         InputError: ``NOTHING_TO_RENDER`` for a pool that starts nothing outside of this machine.
     """
-    settings = pool.ec2 or pool.slurm or pool.gcp or pool.azure or pool.openstack
+    settings = pool.settings
     if settings is None:
         raise InputError(
             "NOTHING_TO_RENDER",
@@ -66,13 +66,12 @@ def _shown(
         resource = settings.gres_of(offer.device)
         jobs = slurm_job.SlurmOrder(lease, settings, owner, resource, 300.0, lease.ends_at + 5.0, identity, logs)
         return {"class": "dask_jobqueue.SLURMCluster", "arguments": slurm_job.cluster_arguments(jobs, now_at)}
-    if isinstance(settings, Ec2Settings):
-        ec2 = ec2_order.Ec2Order(lease, settings, owner, kind, spot, 300.0, ends_at, offer.boot_s + 120.0, identity)
-        arguments = ec2_order.cluster_arguments(ec2, settings.subnets[0], now_at)
-        return {"class": "dask_cloudprovider.aws.EC2Cluster", "arguments": arguments}
     order = MachineOrder(
         lease, settings, owner, kind, offer.device, spot, 300.0, ends_at, offer.boot_s + 210.0, identity
     )
+    if isinstance(settings, Ec2Settings):
+        arguments = ec2_arguments.cluster_arguments(order, settings.subnets[0], now_at)
+        return {"class": "dask_cloudprovider.aws.EC2Cluster", "arguments": arguments}
     rendered = render(order, now_at)
     return {
         "class": rendered.cluster_class,

@@ -23,55 +23,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.adapters.certificates import ClusterIdentity
-from infra.adapters.cloud.tags import lease_tags
-from infra.adapters.cloud.user_data import hard_end_command, has_nvidia_gpu
+from infra.adapters.cloud.order import WORKER_PATIENCE_S, MachineOrder
+from infra.adapters.cloud.user_data import hard_end_command
 from infra.core.cluster_settings import AzureSettings, GcpSettings, OpenStackSettings
-from infra.core.inventory import Cluster
-from infra.ports import Lease
-
-WORKER_PATIENCE_S = 120
-"""How long a worker waits for a scheduler that is not up yet, or was lost, before its machine goes off."""
-
-
-@dataclass(frozen=True, slots=True)
-class MachineOrder:
-    """What a lease's machines are to be.
-
-    Attributes:
-        owner: See :func:`infra.adapters.cloud.tags.owner_of`.
-        spot: Whether the workers' machines may be taken back.
-        machine_ends_at: Hard end of each machine's life, a little after the lease's.
-        serve_timeout_s: How long a machine may take to serve.
-    """
-
-    lease: Lease
-    settings: GcpSettings | AzureSettings | OpenStackSettings
-    owner: str
-    instance_type: str
-    device: str
-    spot: bool
-    idle_timeout_s: float
-    machine_ends_at: float
-    serve_timeout_s: float
-    identity: ClusterIdentity
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return lease_tags(self.lease, self.owner)
-
-    @property
-    def kind(self) -> Cluster:
-        if isinstance(self.settings, GcpSettings):
-            return Cluster.GCP
-        return Cluster.AZURE if isinstance(self.settings, AzureSettings) else Cluster.OPENSTACK
-
-    @property
-    def gpu(self) -> bool:
-        """Whether the workers' containers ask for NVIDIA's devices."""
-        if isinstance(self.settings, OpenStackSettings):
-            return self.device in self.settings.gpu_devices
-        return has_nvidia_gpu(self.kind, self.instance_type)
 
 
 @dataclass(frozen=True, slots=True)

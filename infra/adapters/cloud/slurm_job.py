@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from infra.adapters.certificates import ClusterIdentity
+from infra.adapters.cloud.order import WORKER_PATIENCE_S
 from infra.adapters.cloud.slurm_queue import comment_of
 from infra.adapters.cloud.tags import lease_tags
 from infra.core.canonical import run_key
 from infra.core.cluster_settings import SlurmSettings
 from infra.ports import Lease
-
-WORKER_PATIENCE_S = 120
-"""How long a worker waits for its scheduler before its job ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,13 @@ from typing import Any
 
 from infra import faults
 from infra.adapters.certificates import ClusterIdentity
-from infra.adapters.cloud.holding import hold, log_to
+from infra.adapters.cloud.holding import keep_lease
 from infra.adapters.cloud.slurm_cluster import LeaseJobs
 from infra.adapters.cloud.slurm_job import SlurmOrder
 from infra.adapters.cloud.slurm_queue import SlurmJob, SlurmQueue
 from infra.adapters.cloud.slurm_records import note_jobs
 from infra.adapters.cloud.tags import LEASE, OWNER
-from infra.adapters.local_cloud.nursery import name_process
-from infra.adapters.local_cloud.records import LeaseDirectory, ProcessIdentity, write_json
+from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.cluster_settings import SlurmSettings
 from infra.faults import Point
 
@@ -32,26 +31,15 @@ LOOK_EVERY_S = 15.0
 
 
 def keep(path: Path, answers: int) -> None:
-    """Hold the jobs of the lease whose files lie in ``path``; returns when they are ended.
-
-    Args:
-        answers: Descriptor that the one line of answer is written to.
-    """
-    directory = LeaseDirectory(path)
-    name_process("headrace-keeper")
-    write_json(path / "keeper.json", ProcessIdentity.of().as_dict())
-    log_to(path / "keeper.log")
-    asyncio.run(hold(_Kept(directory), answers, CLOSE_TIMEOUT_S))
+    """Hold the cluster of a lease, see :func:`infra.adapters.cloud.holding.keep_lease`."""
+    keep_lease(path, answers, _Kept, CLOSE_TIMEOUT_S)
 
 
 class _Kept:
     """Slurm's part of :class:`infra.adapters.cloud.holding.KeptCluster`."""
 
     def __init__(self, directory: LeaseDirectory) -> None:
-        document, lease = directory.document(), directory.lease()
-        if lease is None:
-            raise ValueError(f"{directory.path} holds no lease")
-        told = document["order"]
+        lease, told = directory.require_lease(), directory.document()["order"]
         settings = dict(told["settings"])
         settings["gres"] = tuple((device, resource) for device, resource in settings["gres"])
         settings["directives"] = tuple(settings["directives"])

@@ -13,8 +13,9 @@ from infra.adapters.cloud.kept import KeptClusters
 from infra.adapters.cloud.tags import LEASE, OWNER, owner_of
 from infra.adapters.local_cloud.reaping import reap_reason
 from infra.adapters.local_cloud.records import LeaseDirectory
-from infra.core.errors import UnavailableError
-from infra.ports import Reaped, ReapReason
+from infra.core.errors import InputError, UnavailableError
+from infra.core.inventory import Site
+from infra.ports import Lease, Reaped, ReapReason
 
 FIRST_LOOK_S = 90.0
 """How old a machine must be before the reaper ends it for want of a lease's record."""
@@ -67,6 +68,24 @@ class TaggedClusters(KeptClusters):
     def _known_fleets(self) -> list[Fleet[Any]]:
         """Everywhere that machines of this site may be."""
         raise NotImplementedError
+
+    def add_place(self, settings: Any) -> None:
+        """Let the reaper look where a pool's settings point as well, though no lease of it is written down."""
+
+    def _settings(self, site: Site, lease: Lease) -> Any:
+        """Settings of the lease's pool.
+
+        Raises:
+            InputError: ``CONTRADICTORY_POOL`` when it has none for this provider.
+        """
+        settings = next((getattr(pool, self.kind) for pool in site.pools if pool.name == lease.pool), None)
+        if settings is None:
+            raise self._without_settings(lease)
+        return settings
+
+    def _without_settings(self, lease: Lease) -> InputError:
+        problem = f"it has no settings of {self.kind}"
+        return InputError("CONTRADICTORY_POOL", problem, f"pool {lease.pool}", "add them to the site's file")
 
     def _note_ends(self, directory: LeaseDirectory, machines: Iterable[Any]) -> None:
         """Write down which of the lease's machines have ended, and those that nobody wrote down."""

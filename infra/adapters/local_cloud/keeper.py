@@ -72,9 +72,7 @@ class _Kept:
 
 
 def _order(directory: LeaseDirectory) -> CloudOrder:
-    document, lease = directory.document(), directory.lease()
-    if lease is None:
-        raise ValueError(f"{directory.path} holds no lease")
+    document, lease = directory.document(), directory.require_lease()
     order = document["order"]
     return CloudOrder(
         lease=lease,

@@ -183,6 +183,17 @@ class LeaseDirectory:
         except TypeError:
             return None
 
+    def require_lease(self) -> Lease:
+        """The lease, where there must be one.
+
+        Raises:
+            ValueError: There is none.
+        """
+        lease = self.lease()
+        if lease is None:
+            raise ValueError(f"{self.path} holds no lease")
+        return lease
+
     @property
     def closed(self) -> bool:
         return (self.path / "closed.json").exists()
