@@ -233,7 +233,12 @@ class ProbeChoices(_Choices):
     """How long the empty job lasts."""
 
     sleep_s: float = Field(
-        0.0, ge=0, le=3600, allow_inf_nan=False, title="Sleep (s)", description="Seconds to sleep at the site."
+        0.0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        title="Sleep (s)",
+        description="Seconds to sleep at the site; several devices share them.",
     )
 
     def units(self, rows: float) -> float:

@@ -12,7 +12,7 @@ from tasks.site_job import SiteJob, SiteResult
 
 
 def run(job: SiteJob) -> SiteResult:
-    """Return at once; with ``sleep_s`` hold every worker of the lease that long, with ``fail`` raise.
+    """Return at once; with ``sleep_s`` sleep that long, shared among the lease's workers; with ``fail`` raise.
 
     Raises:
         UnavailableError: ``PROBE_FAILED`` when ``fail`` is set; ``WORKERS_LOST``.
@@ -23,7 +23,7 @@ def run(job: SiteJob) -> SiteResult:
     detail: dict[str, list[int]] = {}
     if sleep_s or fail:
         count = max(len(job.workers), 1)
-        pieces = ((f"probe-{index}", (sleep_s, fail)) for index in range(count))
+        pieces = ((f"probe-{index}", (sleep_s / count, fail)) for index in range(count))
         detail["worker_pids"] = [pid for _, pid in spread(job, _hold, pieces)]
     job.progress(1.0, 1.0, "done")
     return SiteResult(units_done=1.0, metrics={}, outputs=(), detail=detail)

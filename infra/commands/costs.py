@@ -23,6 +23,11 @@ _MADE = {"epochs": "epochs", "embedded": "embeddings", "rows": "predictions"}
 
 _MOST_RUNS = 10_000
 
+_PAID = ("compute", "boot", "egress", "lost", "total")
+
+_WIDE = 132
+"""Characters from which on a table also tells what was used."""
+
 
 def costs(
     by: Annotated[
@@ -51,9 +56,11 @@ def costs(
         console.print("Nothing is settled yet.")
         return
     for name, found in groups.items():
-        console.print(_table(name, found))
+        console.print(_table(name, found, console.width))
     console.print(_units(units))
     console.print(f"settled in all: {usd(_sum(spent))}")
+    if console.width < _WIDE:
+        console.print(f"Hours of devices and bytes moved: in a terminal of {_WIDE} columns, or with --json.")
 
 
 def spent_of(database: ControlStore) -> list[Spent]:
@@ -99,33 +106,21 @@ def _unit_json(unit: UnitCost) -> dict[str, Any]:
     return {**asdict(unit), "usd": unit.micro / 1e6}
 
 
-def _table(name: str, found: tuple[Total, ...]) -> Table:
-    table = Table(title=f"By {name}", box=box.SIMPLE, title_justify="left")
-    table.add_column(name)
-    for heading in (
-        "runs",
-        "attempts",
-        "device hours",
-        "of it boot",
-        "egress GB",
-        "compute",
-        "boot",
-        "egress",
-        "lost",
-        "total",
-    ):
+def _table(name: str, found: tuple[Total, ...], width: int) -> Table:
+    table = Table(title=f"By {name}", box=box.SIMPLE, title_justify="left", pad_edge=False)
+    table.add_column(name, overflow="fold")
+    used = width >= _WIDE
+    for heading in ("runs", *(("attempts", "device hours", "of it boot", "egress GB") if used else ()), *_PAID):
         table.add_column(heading, justify="right")
     for total in found:
-        table.add_row(
-            total.name,
-            str(total.runs),
+        usage = (
             str(total.attempts),
             f"{total.machine_s / SECONDS_PER_HOUR:.3f}",
             f"{total.boot_s / SECONDS_PER_HOUR:.3f}",
             f"{total.egress_bytes / BYTES_PER_GB:.3f}",
-            *(usd(part) for part in (total.compute_micro, total.boot_micro, total.egress_micro, total.lost_micro)),
-            usd(total.total_micro),
         )
+        paid = (total.compute_micro, total.boot_micro, total.egress_micro, total.lost_micro, total.total_micro)
+        table.add_row(total.name, str(total.runs), *(usage if used else ()), *(usd(part) for part in paid))
     return table
 
 

@@ -16,6 +16,7 @@ from infra.core.budget import Balance
 from infra.core.errors import ConflictError, InputError
 from infra.core.units import iso, micro_from_usd, period_of, usd, usd_float
 from infra.ports import LedgerEntry
+from infra.render.prose import short_run
 
 if TYPE_CHECKING:
     from infra.wiring import ControlPlane
@@ -112,9 +113,10 @@ def ledger(
     if as_json:
         print_json({"entries": [entry_json(entry) for entry in entries], **({"checked": True} if check else {})})
         return
-    table = Table(box=box.SIMPLE)
-    for heading in ("#", "time", "what", "account"):
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    for heading in ("#", "time", "what"):
         table.add_column(heading, no_wrap=True)
+    table.add_column("account", overflow="fold", min_width=len("tenants/2026-11"))
     table.add_column("amount", justify="right", no_wrap=True)
     table.add_column("run, attempt, parts", overflow="fold")
     for entry in entries:
@@ -184,7 +186,7 @@ def parts_json(parts: Any) -> dict[str, int]:
 def _of_run(entry: LedgerEntry) -> str:
     if not entry.run_id:
         return ""
-    told = f"{entry.run_id} #{entry.attempt}"
+    told = f"{short_run(entry.run_id)} #{entry.attempt}"
     if entry.parts is None:
         return told
     amounts = parts_json(entry.parts)

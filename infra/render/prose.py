@@ -49,6 +49,12 @@ def span(seconds: float) -> str:
     return f"{rest} s"
 
 
+def short_run(run_id: str) -> str:
+    """A run's id in a table: its first 8 characters, which every command takes, and the stage of a pipeline."""
+    beginning, _, stage = run_id.partition(":")
+    return f"{beginning[:8]}:{stage}" if stage else beginning[:8]
+
+
 def chance(probability: float) -> str:
     """A probability in percent, rounded down: what is told is not less than promised."""
     percent = probability * 100.0

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.core.placement.snapshot import QueueEntry
-from infra.render.prose import clock, money, span
+from infra.render.prose import clock, money, short_run, span
 
 _WHY = {
     "FREE_NOW": "its devices are free",
@@ -27,15 +27,15 @@ _WHY = {
 def queue_table(entries: Iterable[QueueEntry], now_at: float) -> Table:
     """One line per waiting run, by site, offer and planned start."""
     table = Table(title="Runs that wait for devices", title_justify="left", box=box.SIMPLE, pad_edge=False)
-    table.add_column("run", overflow="fold")
+    table.add_column("run", no_wrap=True)
     for heading in ("tenant", "site / offer"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for heading in ("devices", "waits for", "starts", "elsewhere"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     table.add_column("why")
     for entry in sorted(entries, key=lambda entry: (entry.site, entry.offer, entry.start_at, entry.run_id)):
         table.add_row(
-            Text(entry.run_id),
+            Text(short_run(entry.run_id)),
             Text(entry.tenant),
             Text(f"{entry.site}/{entry.offer}"),
             str(entry.devices),

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 
 from infra.core.placement.decision import Change, ChangeKind, Decision, Reason, ReasonCode
 from infra.core.units import instant
-from infra.render.prose import change_text, clock, code_text, money, reason_text, span
+from infra.render.prose import change_text, clock, code_text, money, reason_text, short_run, span
 from tests.property.strategies import NOW_AT, decisions
 
 DAY = "2026-11-24T"
@@ -164,3 +164,8 @@ def test_instants_are_rounded_up_and_tell_the_day_when_it_differs() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(("stage", "text"), [("", "684537fe"), (":train", "684537fe:train")])
+def test_a_run_is_named_by_what_the_commands_take(stage: str, text: str) -> None:
+    assert short_run(f"684537fe-34ea-4e17-adcd-4d6707bbf606{stage}") == text
