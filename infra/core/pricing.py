@@ -108,3 +108,7 @@ class Price:
             total += self.factor_at(at) * (until_at - at)
             at = until_at
         return total
+
+
+FREE = Price(0)
+"""For where nothing is to be paid, or nobody knows what."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
-from infra.core.placement.optimise import all_candidates, by_cost
+from infra.core.placement.candidates import all_candidates, by_cost
 from infra.core.placement.shortlist import choose, shortlist
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World

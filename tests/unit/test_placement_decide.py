@@ -10,10 +10,10 @@ import pytest
 from infra.core.budget import Balance
 from infra.core.errors import InputError
 from infra.core.inventory import Purchase, TrustZone
+from infra.core.placement.candidates import CAP_HEADROOM, EXTENSION_S
 from infra.core.placement.decide import ENGINE, decide
 from infra.core.placement.decision import CostParts, Outcome, ReasonCode, TimeParts
 from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S, speed_up
-from infra.core.placement.optimise import CAP_HEADROOM, EXTENSION_S
 from infra.core.placement.snapshot import Health, OfferLoad, Rate, Release, SiteHealth
 from infra.core.pricing import Price, PriceWindow
 from infra.core.workload import DatasetRef, Fallback, Resources, WorkKind

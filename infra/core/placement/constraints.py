@@ -1,7 +1,7 @@
 """Hard constraints that do not depend on when a run starts: where it may go, and what fits it.
 
 Each broken constraint becomes a :class:`Reason` with the figures a person needs. Constraints that depend on the
-start (deadline, budgets, devices in use) are in :mod:`infra.core.placement.optimise`.
+start (deadline, budgets, devices in use) are in :mod:`infra.core.placement.starts`.
 """
 
 from __future__ import annotations

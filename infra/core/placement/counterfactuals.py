@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from infra.core.inventory import TrustZone
+from infra.core.placement.candidates import assessments
 from infra.core.placement.changes import apply_changes, with_limit
 from infra.core.placement.decision import Candidate, Change, ChangeKind, Counterfactual
-from infra.core.placement.optimise import Plan, assessments
 from infra.core.placement.remedies import MEASURED, OfferKey, change_sets, promising
 from infra.core.placement.spot_choice import pick
+from infra.core.placement.starts import Plan
 from infra.core.placement.world import World
 from infra.core.units import MAX_NUMBER
 from infra.core.workload import Fallback

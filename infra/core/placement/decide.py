@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from infra.core.deferred import Deferred
+from infra.core.placement.candidates import all_candidates, by_cost
 from infra.core.placement.constraints import reason
 from infra.core.placement.counterfactuals import find_counterfactuals
 from infra.core.placement.decision import Candidate, Decision, Outcome, ReasonCode
-from infra.core.placement.optimise import all_candidates, by_cost
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.spot_choice import Ruling, pick
 from infra.core.placement.world import World

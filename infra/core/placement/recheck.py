@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from infra.core.placement.candidates import assess_at
 from infra.core.placement.constraints import view_site
 from infra.core.placement.decision import Candidate
-from infra.core.placement.optimise import assess_at
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World
 from infra.core.workload import WorkloadRequest

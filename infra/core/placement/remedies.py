@@ -11,8 +11,8 @@ from functools import cache
 from itertools import combinations, product
 
 from infra.core.jurisdictions import permits
+from infra.core.placement.candidates import Assessment, assessments
 from infra.core.placement.decision import Change, ChangeKind, Reason, ReasonCode
-from infra.core.placement.optimise import Assessment, assessments
 from infra.core.placement.world import World
 from infra.core.workload import Fallback
 

@@ -14,11 +14,11 @@ from functools import lru_cache
 import numpy as np
 
 from infra.core.inventory import Purchase
+from infra.core.placement.candidates import assess, best_candidate, by_cost
 from infra.core.placement.constraints import view_site
 from infra.core.placement.decision import Candidate, Reason, ReasonCode
 from infra.core.placement.figures import figures
 from infra.core.placement.market import Floats, Market, market_of
-from infra.core.placement.optimise import assess, best_candidate, by_cost
 from infra.core.placement.world import World
 from infra.core.policy import Policy, Settled
 

@@ -19,10 +19,11 @@ import math
 from dataclasses import dataclass, replace
 
 from infra.core.inventory import Purchase
+from infra.core.placement.candidates import candidate_at
 from infra.core.placement.decision import Candidate, ReasonCode
 from infra.core.placement.estimate import CHECKPOINT_INTERVAL_S
-from infra.core.placement.optimise import candidate_at, wait_worth
 from infra.core.placement.shortlist import Shortlist, cheapest, choose, shortlist
+from infra.core.placement.starts import wait_worth
 from infra.core.placement.world import World
 from infra.core.spot.availability import Spell
 from infra.core.spot.guard import Choice, Job, Standing, ticks_left, ticks_needed

@@ -14,9 +14,9 @@ from infra.core.jurisdictions import permits
 from infra.core.placement.constraints import SiteView, fit_reasons, offer_reasons, reason, view_site
 from infra.core.placement.decision import Reason, ReasonCode
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations, rate_for
-from infra.core.placement.optimise import HORIZON_S, availability, durations_at
 from infra.core.placement.policing import policy_reasons
 from infra.core.placement.snapshot import Snapshot
+from infra.core.placement.starts import HORIZON_S, availability, durations_at
 from infra.core.placement.world import World
 from infra.core.policy import OfferClass
 from infra.core.policy_facts import Moved

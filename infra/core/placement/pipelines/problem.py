@@ -14,10 +14,10 @@ from infra.core.inventory import Site, TrustZone
 from infra.core.jurisdictions import combine, permits
 from infra.core.placement.costing import least_total, run_total
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations
-from infra.core.placement.optimise import durations_at
 from infra.core.placement.pipelines.options import Inherited, OfferBook, Option, Row
 from infra.core.placement.pipelines.plan import PipelineRequest, PipelineStage, ordered_stages
 from infra.core.placement.snapshot import Snapshot
+from infra.core.placement.starts import durations_at
 from infra.core.placement.world import World
 from infra.core.units import BYTES_PER_GB, iso
 from infra.core.workload import Fallback
