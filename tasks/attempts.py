@@ -7,6 +7,7 @@ flow is gone.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from infra.adapters.reports import read_report
 from infra.core.budget import EntryKind
@@ -153,7 +154,13 @@ def deciding_record(records: Iterable[DecisionRecord], attempt: AttemptRecord) -
 
 def deciding_snapshot(control: ControlPlane, attempt: AttemptRecord) -> Snapshot:
     """The snapshot of the decision that opened this attempt."""
-    return snapshot_from_json(_required_record(control, attempt).snapshot_json)
+    return _read_once(_required_record(control, attempt).snapshot_json)
+
+
+@lru_cache(maxsize=128)
+def _read_once(snapshot_json: str) -> Snapshot:
+    """Every running attempt's snapshot is asked for every few seconds, to see what it has cost."""
+    return snapshot_from_json(snapshot_json)
 
 
 def rung_of(control: ControlPlane, attempt: AttemptRecord) -> Rung | None:
