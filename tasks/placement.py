@@ -296,6 +296,7 @@ def _attempt(
         permit=permit,
         started_at=now_at,
         expected_finish_at=chosen.finish_at,
+        late_finish_at=chosen.finish_p90_at,
     )
 
 

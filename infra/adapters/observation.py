@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from infra.core.inventory import Purchase, Site
 from infra.core.lifecycle import AttemptState
+from infra.core.placement.fitting import release_of
 from infra.core.placement.learning import Observation, learn_boots, learn_handovers, learn_rates
 from infra.core.placement.queue import to_respect
 from infra.core.placement.resting import rests_of, with_rests
@@ -16,16 +17,13 @@ from infra.core.spot.sightings import Sighting, SpotCapacity, SpotSighting, lear
 from infra.core.units import period_of
 from infra.ports import AttemptRecord, Clock, ControlStore
 
-OVERDUE_S = 5.0
-"""An attempt past its expected finish is expected back this much later, again and again, until it reports."""
-
 
 def loads_of(attempts: tuple[AttemptRecord, ...], now_at: float) -> tuple[OfferLoad, ...]:
     """Devices in use by offer, from the attempts that hold some, in the order of (site, offer, release)."""
     releases: dict[tuple[str, str], list[Release]] = {}
     for attempt in attempts:
-        back_at = max(attempt.expected_finish_at, now_at + OVERDUE_S)
-        releases.setdefault((attempt.site, attempt.offer), []).append(Release(back_at, attempt.devices))
+        release = release_of(attempt.expected_finish_at, attempt.late_finish_at, attempt.devices, now_at)
+        releases.setdefault((attempt.site, attempt.offer), []).append(release)
     return tuple(
         OfferLoad(site, offer, tuple(sorted(rows, key=lambda release: (release.at, release.devices))))
         for (site, offer), rows in sorted(releases.items())

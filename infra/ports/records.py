@@ -52,6 +52,7 @@ class AttemptRecord:
 
     Attributes:
         expected_finish_at: When the devices are expected back; other decisions plan with it.
+        late_finish_at: When they are with nine of ten; ``None`` where nobody said.
         child_run_id: The site's flow run, once dispatched.
         metered: What the site measured (seconds by part, bytes), once reported.
         charged: What was settled.
@@ -76,6 +77,7 @@ class AttemptRecord:
     metered: dict[str, float] | None = None
     charged: CostParts | None = None
     ending: str | None = None
+    late_finish_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

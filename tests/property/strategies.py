@@ -173,6 +173,7 @@ def loads(draw: st.DrawFn, drawn_sites: tuple[Site, ...]) -> tuple[OfferLoad, ..
                                 Release,
                                 at=st.sampled_from((NOW_AT - 30, NOW_AT + 100.25, NOW_AT + 3600, NOW_AT + 90_000)),
                                 devices=st.integers(1, 4),
+                                late_at=mostly(None, NOW_AT + 90_000, NOW_AT + 100_000.5),
                             ),
                             max_size=3,
                         )

@@ -99,6 +99,7 @@ def attempt_row(record: AttemptRecord) -> dict[str, Any]:
                 "metered": record.metered,
                 "charged": record.charged,
                 "ending": record.ending,
+                "late_finish_at": record.late_finish_at,
             }
         ),
     }
@@ -134,6 +135,7 @@ def attempt_of(row: Row[Any]) -> AttemptRecord:
         metered=None if row.metered_json is None else json.loads(row.metered_json),
         charged=_parts(row.charged_json),
         ending=row.ending,
+        late_finish_at=row.late_finish_at,
     )
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """The newest migration, which is the one that this code needs."""
 
 APPEND_ONLY = ("ledger_entries", "decisions", "publications", "policies", "spot_sightings")
@@ -153,6 +153,7 @@ attempts = Table(
     Column("metered_json", Text),
     Column("charged_json", Text),
     Column("ending", Text),
+    Column("late_finish_at", Double),
     CheckConstraint("devices >= 1 AND attempt >= 1", name="positive"),
     Index(None, "site", "offer", "state"),
     Index(None, "state"),

@@ -22,7 +22,7 @@ from infra.core.placement.estimate import LONGEST_RUN_S, Durations, rate_for
 from infra.core.placement.fitting import fits
 from infra.core.placement.policing import policy_reasons
 from infra.core.placement.starts import Plan, availability, durations_at, in_time, plans_at, possible_plans
-from infra.core.placement.uncertainty import HIGH, LEVELS
+from infra.core.placement.uncertainty import HIGH, LEVELS, normal_of
 from infra.core.placement.world import World
 from infra.core.pricing import FREE
 from infra.core.units import SECONDS_PER_HOUR
@@ -126,10 +126,14 @@ def _uncertainty(world: World, assessment: Assessment, plan: Plan) -> dict[str, 
     usual = probability == LEVELS[HIGH]  # then the required quantile is the one that is wanted anyway
     p90_s = 0.0 if usual else durations.at_level(HIGH)
     handover_s, boot_s, transfer_s, compute_s, rework_s = durations.parts_at(probability)
+    delayed, wait_s = durations, plan.time.wait_s
+    if plan.delay_deviation_s:
+        delayed = replace(durations, delay_deviation_s=plan.delay_deviation_s)
+        wait_s += plan.delay_deviation_s * normal_of(probability)
     return {
-        "finish_p90_at": plan.finish_high_at if usual else plan.start_at + p90_s,
-        "deadline_probability": in_time(world, durations, plan.start_at, plan.finish_high_at),
-        "time_high": TimeParts(plan.time.wait_s, boot_s, transfer_s, compute_s, rework_s, handover_s),
+        "finish_p90_at": plan.finish_high_at if usual else plan.start_at + delayed.at_level(HIGH),
+        "deadline_probability": in_time(world, delayed, plan.start_at, plan.finish_high_at),
+        "time_high": TimeParts(wait_s, boot_s, transfer_s, compute_s, rework_s, handover_s),
         "cost_p90_micro": plan.cost_high_micro if usual else _cost_of(world, offer, plan, p90_s - durations.handover_s),
         "cost_high_micro": plan.cost_high_micro,
     }

@@ -25,7 +25,7 @@ from infra.core.placement.spot_choice import Ruling, pick
 from infra.core.placement.world import World
 from infra.core.workload import WorkloadRequest
 
-ENGINE = "headrace-placement/7"
+ENGINE = "headrace-placement/8"
 """Changes whenever equal inputs may give another decision."""
 
 

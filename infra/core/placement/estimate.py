@@ -79,6 +79,7 @@ class Durations:
         rework_s: Expected value: most runs see no interruption at all, so the median would say nothing.
         rework_deviation_s: Standard deviation of the rework.
         boot_ratios, transfer_ratios, compute_ratios, handover_ratios: Quantiles at ``LEVELS`` as multiples of the median.
+        delay_deviation_s: How far the start itself may stray, where it is awaited: the standard deviation of a normal.
     """
 
     boot_s: float
@@ -91,6 +92,7 @@ class Durations:
     compute_ratios: tuple[float, ...]
     handover_s: float = 0.0
     handover_ratios: tuple[float, ...] = ratios(0.0)
+    delay_deviation_s: float = 0.0
 
     @property
     def machine_s(self) -> float:
@@ -132,6 +134,7 @@ class Durations:
             compute_s * (self.compute_ratios[level] - 1.0),
             self._rework_excess(level) if self.rework_deviation_s else 0.0,
             self.handover_s * (self.handover_ratios[level] - 1.0) if self.handover_s else 0.0,
+            self.delay_deviation_s * NORMALS[level],
         )
         return total_s + excess_s if level > MEDIAN else total_s - excess_s
 

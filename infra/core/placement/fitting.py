@@ -5,6 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from infra.core.placement.snapshot import Release
+from infra.core.placement.uncertainty import HIGH, LEVELS, NORMALS, STANDARD
+
+OVERDUE_S = 5.0
+"""A run past its expected finish is expected back this much later, again and again, until it reports."""
+
+_OVERDUE_DEVIATIONS = 7.0
+"""What is overdue by more standard deviations than that is treated alike: its estimate was wrong."""
+
 OVERDUE_GRACE_S = 60.0
 """Devices that should be back already are still in use: they are expected this long after now."""
 
@@ -12,6 +21,23 @@ OVERDUE_GRACE_S = 60.0
 def back_at(expected_at: float, now_at: float) -> float:
     """When devices come back that are expected at an instant and are still in use now."""
     return expected_at if expected_at > now_at else now_at + OVERDUE_GRACE_S
+
+
+def release_of(expected_at: float, late_at: float | None, devices: int, now_at: float) -> Release:
+    """Devices of a run that is still there.
+
+    Args:
+        expected_at: When it should be over, as far as was known when it began.
+        late_at: When it should be with nine of ten, if that is known. That it is not over yet makes it later: its end is
+            taken as normal, with what is past cut off.
+    """
+    at = max(expected_at, now_at + OVERDUE_S)
+    if late_at is None or late_at <= expected_at:
+        return Release(at, devices)
+    deviation_s = (late_at - expected_at) / NORMALS[HIGH]
+    overdue = min((now_at - expected_at) / deviation_s, _OVERDUE_DEVIATIONS)
+    left = (1.0 - LEVELS[HIGH]) * STANDARD.cdf(-overdue)
+    return Release(at, devices, max(at, expected_at - deviation_s * STANDARD.inv_cdf(left)))
 
 
 Span = tuple[float, float]

@@ -7,12 +7,13 @@ never delays one. The order of the queue itself is planned for all of its runs t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from infra.core.inventory import Site
-from infra.core.placement.decision import Decision, Outcome
+from infra.core.placement.decision import Candidate, Decision, Outcome
 from infra.core.placement.fitting import back_at
 from infra.core.placement.snapshot import OfferLoad, QueueEntry, Snapshot
 from infra.core.planning.queue import Action, Cluster, Rules, RunningJob, WaitingJob, plan_queue
@@ -65,7 +66,7 @@ def entry_of(
     burst = min(others, key=lambda each: each.cost.total_micro, default=None)
     latest_at = None
     if request.deadline_at is not None and chosen.finish_high_at is not None:
-        latest_at = request.deadline_at - (chosen.finish_high_at - chosen.start_at)
+        latest_at = request.deadline_at - (chosen.finish_high_at - chosen.start_at) + _delay_s(chosen)
     return QueueEntry(
         run_id=run_id,
         tenant=request.tenant,
@@ -83,6 +84,18 @@ def entry_of(
         position=1
         + max((entry.position for entry in snapshot.queue if (entry.site, entry.offer) == where), default=-1),
     )
+
+
+def _delay_s(chosen: Candidate) -> float:
+    """By how much the finish at the required probability is later because the start is not certain: once the run has
+    started, it is no more.
+
+    Start and durations are independent, so that what both add to the finish are sides of a right angle.
+    """
+    assert chosen.finish_at is not None
+    assert chosen.finish_high_at is not None
+    both_s, wait_s = chosen.finish_high_at - chosen.finish_at, chosen.time_high.wait_s - chosen.time.wait_s
+    return both_s - math.sqrt(max(0.0, both_s**2 - wait_s**2)) if wait_s > 0.0 else 0.0
 
 
 def to_respect(queue: Iterable[QueueEntry], run_id: str) -> tuple[QueueEntry, ...]:

@@ -58,10 +58,15 @@ def with_rests(
     for key in rests.keys() & capacity.keys():
         load, until_at = by_offer.get(key, OfferLoad(*key)), rests[key].until_at
         # Devices that come back during the rest stay untouched until its end as well.
-        back = [replace(release, at=max(release.at, until_at)) for release in load.releases]
+        back = [_not_before(release, until_at) for release in load.releases]
         free = capacity[key] - sum(release.devices for release in back)
         if free > 0:
             back.append(Release(until_at, free))
         back.sort(key=lambda release: (release.at, release.devices))
         by_offer[key] = replace(load, releases=tuple(back), rests_until_at=until_at)
     return tuple(load for _, load in sorted(by_offer.items()))
+
+
+def _not_before(release: Release, until_at: float) -> Release:
+    late_at = release.late_at if release.late_at is None else max(release.late_at, until_at)
+    return replace(release, at=max(release.at, until_at), late_at=late_at)

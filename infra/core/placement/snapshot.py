@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from infra.core.budget import Balance
+from infra.core.canonical import ADDED
+from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Offer, Site
 from infra.core.placement.uncertainty import Spread, require_spread
 from infra.core.policy import Policy
@@ -21,14 +23,21 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Devices of an offer that are in use and are expected back at an instant."""
+    """Devices of an offer that are in use and are expected back at an instant.
+
+    Attributes:
+        late_at: When they are back with nine of ten; ``None`` where the instant is as good as certain.
+    """
 
     at: float
     devices: int
+    late_at: float | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         require_instant(self.at, "release: at")
         require_number(self.devices, "release: devices", minimum=1)
+        if self.late_at is not None and require_instant(self.late_at, "release: late_at") < self.at:
+            raise InputError("BAD_TIME", "nine of ten are back before half are", "release: late_at", "put it after at")
 
 
 @dataclass(frozen=True, slots=True)

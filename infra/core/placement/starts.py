@@ -21,6 +21,7 @@ from infra.core.placement.decision import CostParts, Reason, ReasonCode, TimePar
 from infra.core.placement.estimate import BOOT_SPREAD, LONGEST_RUN_S, Durations, estimate
 from infra.core.placement.fitting import Span, back_at, first_fit, fits, free_spans
 from infra.core.placement.policing import policy_reasons, window_starts
+from infra.core.placement.uncertainty import HIGH, NORMALS
 from infra.core.placement.world import World
 from infra.core.pricing import FREE
 from infra.core.units import SECONDS_PER_HOUR
@@ -32,10 +33,15 @@ HORIZON_S = 48 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """How many devices of an offer are free now, and when as many as needed are for long enough; ``None`` when never."""
+    """How many devices of an offer are free now, and when as many as needed are for long enough; ``None`` when never.
+
+    Attributes:
+        late_at: When they are with nine of ten.
+    """
 
     free: int
     enough_at: float | None
+    late_at: float | None = None
     spans: tuple[Span, ...] = ()
     queued: int = 0
     rests_until_at: float | None = None
@@ -45,6 +51,10 @@ class Availability:
         """What a reason says of it besides the number of free devices."""
         queued = {"queued": self.queued} if self.queued else {}
         return queued | ({} if self.rests_until_at is None else {"rests_until_at": self.rests_until_at})
+
+    def delay_deviation_s(self, start_at: float) -> float:
+        """How far a start that is awaited may stray, as the standard deviation of a normal."""
+        return 0.0 if self.late_at is None else max(0.0, self.late_at - start_at) / NORMALS[HIGH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class Plan:
     needed_micro: int
     reasons: tuple[Reason, ...]
     cost_high_micro: int = 0
+    delay_deviation_s: float = 0.0
 
     @property
     def weight_micro(self) -> int:
@@ -77,7 +88,11 @@ def availability(world: World, site: Site, offer: Offer, duration_s: float) -> A
     holds = [(entry.start_at, entry.start_at + entry.runtime_s, entry.devices) for entry in kept]
     spans = free_spans(left, releases, holds, needed, world.now_at)
     rests_until_at = load.rests_until_at if load else None
-    return Availability(max(0, left), first_fit(spans, duration_s), spans, len(kept), rests_until_at)
+    enough_at = late_at = first_fit(spans, duration_s)
+    if load and enough_at != world.now_at and any(entry.late_at is not None for entry in load.releases):
+        late = [(back_at(entry.late_at or entry.at, world.now_at), entry.devices) for entry in load.releases]
+        late_at = first_fit(free_spans(left, late, holds, needed, world.now_at), duration_s)
+    return Availability(max(0, left), enough_at, late_at, spans, len(kept), rests_until_at)
 
 
 def durations_at(world: World, site: Site, offer: Offer, transfer_s: float) -> Durations | None:
@@ -117,7 +132,7 @@ def plans_at(
 ) -> tuple[Plan, ...]:
     """One plan per start, held against the policy too where that depends on time."""
     high_s = durations.at(world.request.deadline_probability)
-    plans = (_plan(world, offer, durations, high_s, view.egress_micro, start_at, available) for start_at in starts)
+    plans = [_plan(world, offer, durations, high_s, view.egress_micro, start_at, available) for start_at in starts]
     if not world.snapshot.policy.timed:
         return tuple(plans)
     moved = view.moved
@@ -156,6 +171,10 @@ def _plan(
     price, devices = offer.price or FREE, world.request.resources.devices
     cost, high_micro = run_cost(price, durations, high_s, devices, egress_micro, start_at)
     needed_micro = needed_of(high_micro, egress_micro)
+    deviation_s = available.delay_deviation_s(start_at)
+    if deviation_s:  # machines are paid from the start on, however late that is
+        durations = replace(durations, delay_deviation_s=deviation_s)
+        high_s = durations.at(world.request.deadline_probability)
     finish_high_at = start_at + high_s
     reasons = _timed_reasons(world, durations, start_at, finish_high_at, needed_micro, available)
     return Plan(
@@ -175,6 +194,7 @@ def _plan(
         needed_micro=needed_micro,
         reasons=tuple(reasons),
         cost_high_micro=high_micro + egress_micro,
+        delay_deviation_s=deviation_s,
     )
 
 

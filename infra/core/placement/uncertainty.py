@@ -27,8 +27,8 @@ MEDIAN, HIGH = LEVELS.index(0.5), LEVELS.index(0.9)
 
 Spread = float | tuple[float, ...]
 
-_STANDARD = NormalDist()
-NORMALS = tuple(_STANDARD.inv_cdf(level) for level in LEVELS)
+STANDARD = NormalDist()
+NORMALS = tuple(STANDARD.inv_cdf(level) for level in LEVELS)
 """Standard normal quantiles of the levels."""
 
 
@@ -71,8 +71,13 @@ def place_of(probability: float) -> tuple[int, float]:
     if LEVELS[lower] == probability:
         return lower, 0.0
     lower = min(lower, len(LEVELS) - 2)
-    normal = _STANDARD.inv_cdf(probability)
-    return lower, (normal - NORMALS[lower]) / (NORMALS[lower + 1] - NORMALS[lower])
+    return lower, (normal_of(probability) - NORMALS[lower]) / (NORMALS[lower + 1] - NORMALS[lower])
+
+
+@lru_cache(maxsize=256)
+def normal_of(probability: float) -> float:
+    """The standard normal quantile."""
+    return STANDARD.inv_cdf(probability)
 
 
 def between(lower: float, upper: float, share: float) -> float:

@@ -20,15 +20,13 @@ from infra.core.budget import Balance, most_for
 from infra.core.errors import InputError
 from infra.core.inventory import Site
 from infra.core.placement.decision import Candidate, Decision, Outcome
+from infra.core.placement.fitting import OVERDUE_S, release_of
 from infra.core.placement.ladder import descend
 from infra.core.placement.queue import entry_of, replan, wait_price
 from infra.core.placement.snapshot import OfferLoad, QueueEntry, Release, Snapshot
 from infra.core.rehearsal.model import Changes, Ending, Fate, Reality, RecordedRun
 from infra.core.units import period_of
 from infra.core.workload import WorkloadRequest
-
-OVERDUE_S = 5.0
-"""A run past its expected end is expected back this much later."""
 
 LONGEST_WAIT_S = 30 * 86_400.0
 """A run that has not started so long after the last arrival is left waiting."""
@@ -269,8 +267,8 @@ class _Rehearsal:
                 releases[load.site, load.offer] = kept
         for running in self._state.running.values():
             chosen = running.chosen
-            back_at = max(chosen.finish_at or now_at, now_at + OVERDUE_S)
-            releases.setdefault((chosen.site, chosen.offer), []).append(Release(back_at, chosen.devices))
+            release = release_of(chosen.finish_at or now_at, chosen.finish_p90_at, chosen.devices, now_at)
+            releases.setdefault((chosen.site, chosen.offer), []).append(release)
         boots = {(load.site, load.offer): load for load in (record or self._records[max(0, self._newest)]).loads}
         return tuple(
             replace(
