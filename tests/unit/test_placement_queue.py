@@ -11,9 +11,9 @@ from infra.core.inventory import Purchase, Site
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Outcome, ReasonCode
 from infra.core.placement.fitting import first_fit, fits, free_spans
-from infra.core.placement.queue import entry_of, replan, to_respect, wait_price
+from infra.core.placement.queue import DECIDING_S, entry_of, last_look_at, replan, to_respect, wait_price
 from infra.core.placement.snapshot import OfferLoad, QueueEntry, Release
-from tests.unit.placement_world import HOUR_S, NOW_AT, USD, busy, offer, on_docs, site, snapshot
+from tests.unit.placement_world import HOUR_S, NOW_AT, ONPREM, USD, busy, offer, on_docs, request, site, snapshot
 
 MINUTE_S = 60.0
 
@@ -148,3 +148,31 @@ def test_whose_turn_it_is_starts_also_when_it_comes_a_moment_late():
 
 def test_a_run_whose_devices_are_sold_no_more_decides_anew():
     assert replan((entry("waits", NOW_AT),), (), (), NOW_AT).due == ("waits",)
+
+
+def test_a_run_with_a_deadline_is_asked_once_more_while_it_can_still_go_elsewhere():
+    limited = request(deadline_at=NOW_AT + 2 * HOUR_S)
+    world = snapshot(loads=(busy(HOUR_S / 2),))
+    decision = decide(limited, world)
+    waits = entry_of("waits", NOW_AT, limited, world, decision)
+    quickest = min(
+        each.finish_high_at - NOW_AT for each in decision.candidates[1:] if each.feasible and each.start_at == NOW_AT
+    )
+    assert waits.decide_by_at == NOW_AT + 2 * HOUR_S - quickest
+    last_at = waits.decide_by_at - DECIDING_S
+    held = OfferLoad("onprem", "owned", (Release(NOW_AT + 2 * HOUR_S, 2),))
+    patient = replace(waits, latest_start_at=None)
+    times = (last_at - 0.1, last_at, last_at + 9.9, last_at + 10.0)
+    asked = [replan((patient,), (held,), world.sites, at).due for at in times]
+    assert asked == [(), ("waits",), ("waits",), ()]
+    free_too_late = replace(world, now_at=last_at, loads=(held,))
+    assert decide(limited, free_too_late).outcome is Outcome.RUN
+
+
+def test_who_has_no_deadline_or_no_other_place_has_no_last_chance():
+    world = snapshot(loads=(busy(HOUR_S / 2),))
+    endless, limited = on_docs(), request(deadline_at=NOW_AT + 2 * HOUR_S)
+    lonely = replace(world, sites=(ONPREM,))
+    for wish, where in ((endless, world), (limited, lonely)):
+        waits = entry_of("waits", NOW_AT, wish, where, decide(wish, where))
+        assert (waits.decide_by_at, last_look_at(waits)) == (None, None)

@@ -26,6 +26,9 @@ ORDER_MICRO_PER_HOUR = MICRO_PER_USD
 PRIORITY_STEP = 10.0
 """Ten points of priority double the price of waiting."""
 
+DECIDING_S = 10.0
+"""A run that is woken has decided by then."""
+
 PLANNING = Rules(rounds=0)
 """No run is sent away for the others' sake: each decides for itself whether its own wait is worth the cloud's price."""
 
@@ -81,9 +84,23 @@ def entry_of(
         burst_micro=None if burst is None else max(0, burst.cost.total_micro - chosen.cost.total_micro),
         boot_s=0.0 if burst is None else burst.time.boot_s,
         latest_start_at=latest_at,
+        decide_by_at=_decide_by(request, others),
         position=1
         + max((entry.position for entry in snapshot.queue if (entry.site, entry.offer) == where), default=-1),
     )
+
+
+def _decide_by(request: WorkloadRequest, others: Iterable[Candidate]) -> float | None:
+    """The latest start at one of these that keeps the deadline with the required probability."""
+    if request.deadline_at is None:
+        return None
+    high_s = [each.finish_high_at - each.start_at for each in others if each.start_at and each.finish_high_at]
+    return request.deadline_at - min(high_s) if high_s else None
+
+
+def last_look_at(entry: QueueEntry) -> float | None:
+    """When a run that waits has to be asked once more, because soon nothing but its wait would be left."""
+    return None if entry.decide_by_at is None else entry.decide_by_at - DECIDING_S
 
 
 def _delay_s(chosen: Candidate) -> float:
@@ -140,7 +157,8 @@ def replan(
         told = {job.id: (position, job) for position, job in enumerate(jobs)}
         for entry in waiting:
             position, job = told[entry.run_id]
-            if job.action is not Action.RESERVE:
+            last_at = last_look_at(entry)
+            if job.action is not Action.RESERVE or (last_at is not None and last_at <= now_at < last_at + DECIDING_S):
                 due.append(entry.run_id)
             start_at = entry.start_at if job.start_at is None or job.action is Action.BURST else job.start_at
             planned.append(

@@ -96,6 +96,8 @@ class QueueEntry:
         promised: An earlier plan put it first for its latest start, and later plans keep to that.
         why: Code of the planner's reason.
         position: In which order the offer's queue was planned: who stands behind was planned around those before.
+        decide_by_at: Until when a start elsewhere, where it could have started when it was decided about, still keeps its
+            deadline; ``None`` without a deadline or such a place.
     """
 
     run_id: str
@@ -114,6 +116,7 @@ class QueueEntry:
     promised: bool = False
     why: str = ""
     position: int = 0
+    decide_by_at: float | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         where = f"queue: {self.run_id}"

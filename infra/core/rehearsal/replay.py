@@ -22,7 +22,7 @@ from infra.core.inventory import Site
 from infra.core.placement.decision import Candidate, Decision, Outcome
 from infra.core.placement.fitting import OVERDUE_S, release_of
 from infra.core.placement.ladder import descend
-from infra.core.placement.queue import entry_of, replan, wait_price
+from infra.core.placement.queue import entry_of, last_look_at, replan, wait_price
 from infra.core.placement.snapshot import OfferLoad, QueueEntry, Release, Snapshot
 from infra.core.rehearsal.model import Changes, Ending, Fate, Reality, RecordedRun
 from infra.core.units import period_of
@@ -165,6 +165,8 @@ class _Rehearsal:
             self._again(each.run, each.entry.start_at if each.entry else each.decision.wait_until_at or now_at, now_at)
             for each in self._state.waiting.values()
         ]
+        last_looks = [last_look_at(each.entry) for each in self._state.waiting.values() if each.entry is not None]
+        looks += [at for at in last_looks if at is not None and at > now_at]
         if looks and not now_at < self._look_at <= min(looks):
             self._look_at = min(looks)
             self._push(self._look_at, _LOOK)
