@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ EXTENSION_TYPE = "headrace-extension+jwt"
 _TEXTS = ("id", "run_id", "site", "pool", "offer", "work_sha256")
 _COUNTS = ("attempt", "devices", "cap_micro", "most_micro")
 _TIMES = ("issued_at", "expires_at")
-_FIELDS = frozenset(PermitClaims.__dataclass_fields__)
+_ADDED = frozenset(each.name for each in fields(PermitClaims) if each.metadata.get("added"))
+"""Fields that a permit carries only when they say something: a site that does not know them still takes one that needs none."""
+_FIELDS = frozenset(PermitClaims.__dataclass_fields__) - _ADDED
 _DATASET_FIELDS = frozenset(PermittedDataset.__dataclass_fields__)
 _EXTENSION_FIELDS = frozenset(PermitExtension.__dataclass_fields__)
 _REMEDY = "start the run through its deployment, so that it is placed"
@@ -121,8 +124,9 @@ class PermitVerifier:
 def _claims(payload: dict[str, Any]) -> PermitClaims:
     """Claims from an authentic payload, each field checked: a newer control plane may sign what we do not know."""
     try:
-        _exactly(payload, _FIELDS)
-        _require_plain(payload, _TEXTS, _COUNTS, _TIMES)
+        added = _ADDED & set(payload)
+        _exactly(payload, _FIELDS | added)
+        _require_plain(payload, (*_TEXTS, *sorted(added)), _COUNTS, _TIMES)
         datasets = tuple(_dataset(entry) for entry in payload["datasets"])
         values = {
             **payload,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from infra.core.canonical import ADDED
 from infra.core.errors import RefusedError
 from infra.core.inventory import Site, TrustZone
 from infra.core.jurisdictions import permits
@@ -31,6 +32,7 @@ class PermitClaims:
         cap_micro: The most that this attempt may cost, unless the control plane extends the permit.
         residency: Tags of the request itself; the datasets' own tags are checked as well.
         most_micro: How far extensions may raise the cap; less than the cap for not at all.
+        cluster_lease: Id of the warm run's permit whose idle cluster the attempt uses; empty for one of its own.
     """
 
     id: str
@@ -48,6 +50,7 @@ class PermitClaims:
     issued_at: float
     expires_at: float
     most_micro: int = 0
+    cluster_lease: str = field(default="", metadata=ADDED)
 
     @property
     def limit_micro(self) -> int:

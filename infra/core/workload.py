@@ -20,6 +20,8 @@ class WorkKind(StrEnum):
     BATCH_INFERENCE = "batch_inference"
     PROBE = "probe"
     """An empty job: what a run through Headrace costs in itself."""
+    WARM = "warm"
+    """A cluster that is booted before anybody asks for it and idles until a run takes it."""
 
 
 class Fallback(StrEnum):

@@ -40,6 +40,7 @@ CLAIMS = st.builds(
     cap_micro=COUNTS,
     issued_at=TIMES,
     expires_at=TIMES,
+    cluster_lease=st.just("") | TEXT,
 )
 
 

@@ -131,6 +131,12 @@ def test_an_authentic_permit_comes_back_as_it_was_signed() -> None:
     assert PermitVerifier(CONTROL.public_key()).verify(token_of()) == CLAIMS
 
 
+def test_a_permit_is_bound_to_the_warm_cluster_that_it_names_and_says_nothing_where_there_is_none() -> None:
+    warm = replace(CLAIMS, cluster_lease="permit-w")
+    assert PermitVerifier(CONTROL.public_key()).verify(token_of(warm)) == warm
+    assert "cluster_lease" not in payload_of(token_of())
+
+
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
@@ -146,6 +152,8 @@ def test_an_authentic_permit_comes_back_as_it_was_signed() -> None:
         (lambda token: token + "A" * 100_000, "PERMIT_MALFORMED"),
         (lambda token: resigned(payload_of(token), kind="headrace-report+jwt"), "PERMIT_MALFORMED"),
         (lambda token: resigned({**payload_of(token), "also": "this"}), "PERMIT_MALFORMED"),
+        (lambda token: resigned({**payload_of(token), "cluster_lease": ""}), "PERMIT_MALFORMED"),
+        (lambda token: resigned({**payload_of(token), "cluster_lease": ["permit-w"]}), "PERMIT_MALFORMED"),
         (lambda token: resigned({k: v for k, v in payload_of(token).items() if k != "site"}), "PERMIT_MALFORMED"),
         (lambda token: resigned({**payload_of(token), "cap_micro": -1}), "PERMIT_MALFORMED"),
         (lambda token: resigned({**payload_of(token), "devices": True}), "PERMIT_MALFORMED"),
