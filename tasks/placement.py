@@ -6,7 +6,7 @@ Plain functions over the control plane's ports; ``tasks/entry.py`` shows them to
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from infra.core.placement.ladder import descend
 from infra.core.placement.queue import entry_of, wait_price
 from infra.core.placement.recheck import forbidding_in_full
 from infra.core.placement.snapshot import Health, Snapshot
+from infra.core.placement.warm import Kept, only_at, with_warm
 from infra.core.rung import Rung
 from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.units import period_of
@@ -32,6 +33,7 @@ from infra.wiring import ControlPlane
 from tasks.attempts import rung_of
 from tasks.site_io import share_done
 from tasks.site_job import InputRef, SiteWork
+from tasks.warming import ready_clusters
 
 ROUNDS = 20
 """How often a placement is tried again after somebody else took the devices or the money in between."""
@@ -51,6 +53,7 @@ class RunPlan:
         roles: What the work calls each dataset: ``(("data", ref), ("model", ref))``.
         parameters: The kind's own parameters, plain JSON.
         output: Name under which the result is published; empty when there is nothing to publish.
+        kept: Of a warm run, what it keeps.
     """
 
     run_id: str
@@ -59,6 +62,7 @@ class RunPlan:
     roles: tuple[tuple[str, DatasetRef], ...]
     parameters: dict[str, Any] = field(default_factory=dict)
     output: str = ""
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,9 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
         assert run is not None, "a run is opened before it is placed"
         wanted = [priced(control, each) for each in remaining(control, plan)]
         snapshot = control.snapshot(tuple((ref.name, ref.version) for _, ref in plan.roles), plan.run_id)
-        steps = descend(wanted, snapshot)
+        if plan.kept is not None:
+            snapshot = only_at(snapshot, plan.kept.site, plan.kept.offer)
+        steps, snapshot, cluster_lease = _decide(control, wanted, snapshot)
         request, decision = steps[-1].request, steps[-1].decision
         if decision.chosen is not None:
             recheck_policy(request, snapshot, decision.chosen)
@@ -135,7 +141,7 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
                     )
                     return Placement(steps, snapshot, None)
                 assert decision.chosen is not None
-                record = _attempt(control, plan, run.attempt + 1, decision.chosen, snapshot, request)
+                record = _attempt(control, plan, run.attempt + 1, decision.chosen, snapshot, request, cluster_lease)
                 attempt = database.runs.claim_attempt(
                     record, snapshot.offer(decision.chosen.site, decision.chosen.offer).capacity
                 )
@@ -152,6 +158,33 @@ def place(control: ControlPlane, plan: RunPlan) -> Placement:
         except (ConflictError, BudgetError):
             continue
     raise ConflictError("PLACEMENT_CONTENDED", f"others were faster {ROUNDS} times", f"run {plan.run_id}", "try again")
+
+
+def _decide(
+    control: ControlPlane, wanted: Sequence[WorkloadRequest], snapshot: Snapshot
+) -> tuple[tuple[Step, ...], Snapshot, str]:
+    """Decide with the warm clusters that stand ready, or without them where the run's permit would outlast the chosen one.
+
+    Returns:
+        The steps, the snapshot that they were decided on, and the lease of the warm cluster that is used, or "".
+    """
+    warmed, ready = with_warm(snapshot, ready_clusters(control, snapshot.now_at), wanted, START_ALLOWANCE_S)
+    if ready:
+        steps = descend(wanted, warmed)
+        decision = steps[-1].decision
+        if decision.outcome is Outcome.RUN and decision.chosen is not None:
+            chosen = decision.chosen
+            cluster = ready.get((chosen.site, chosen.offer))
+            if cluster is None:
+                return steps, warmed, ""
+            if _permit_ends(chosen, snapshot.now_at) <= cluster.expires_at:
+                return steps, warmed, cluster.lease_id
+    return descend(wanted, snapshot), snapshot, ""
+
+
+def _permit_ends(chosen: Candidate, now_at: float) -> float:
+    assert chosen.finish_high_at is not None
+    return now_at + START_ALLOWANCE_S + OVERRUN * (chosen.finish_high_at - now_at)
 
 
 def require_current_policy(control: ControlPlane, snapshot: Snapshot) -> None:
@@ -260,11 +293,16 @@ def _attempt(
     chosen: Candidate,
     snapshot: Snapshot,
     request: WorkloadRequest,
+    cluster_lease: str,
 ) -> AttemptRecord:
-    """The attempt that a decision about ``request`` opens, with its permit."""
+    """The attempt that a decision about ``request`` opens, with its permit.
+
+    A warm run's permit ends when what it reserved is used up, and never gets more: what its machines can cost is paid for
+    before they boot. Its devices are expected back when it has idled out.
+    """
     assert chosen.finish_at is not None
     assert chosen.finish_high_at is not None
-    now_at = snapshot.now_at
+    now_at, serve_s = snapshot.now_at, 0.0 if plan.kept is None else plan.kept.serve_s
     permit = PermitClaims(
         id=str(uuid.uuid4()),
         run_id=plan.run_id,
@@ -279,8 +317,9 @@ def _attempt(
         trust_zone=plan.request.trust_zone,
         cap_micro=chosen.cap_micro,
         issued_at=now_at,
-        expires_at=now_at + START_ALLOWANCE_S + OVERRUN * (chosen.finish_high_at - now_at),
-        most_micro=most_for(chosen.cap_micro, request.budget_micro),
+        expires_at=_permit_ends(chosen, now_at) if plan.kept is None else chosen.finish_high_at,
+        most_micro=most_for(chosen.cap_micro, request.budget_micro) if plan.kept is None else 0,
+        cluster_lease=cluster_lease,
     )
     return AttemptRecord(
         run_id=plan.run_id,
@@ -295,8 +334,8 @@ def _attempt(
         cap_micro=chosen.cap_micro,
         permit=permit,
         started_at=now_at,
-        expected_finish_at=chosen.finish_at,
-        late_finish_at=chosen.finish_p90_at,
+        expected_finish_at=chosen.finish_at - serve_s,
+        late_finish_at=None if chosen.finish_p90_at is None else chosen.finish_p90_at - serve_s,
     )
 
 

@@ -30,6 +30,9 @@ from tasks.vector_tables import TABLES, Tables, apply_refresh, check_refresh
 
 ARTEFACTS = "artefacts"
 
+UNPUBLISHED = (WorkKind.PROBE, WorkKind.WARM)
+"""Kinds of work that leave nothing for others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -95,7 +98,7 @@ def prepare(
 
     manifest, result = _verified(store, run_id, attempt, manifest_sha256)
     files = tuple(file for file in manifest.files if file.path != RESULT)
-    if kind is WorkKind.PROBE:
+    if kind in UNPUBLISHED:
         uri = _uri(store, attempt_prefix(run_id, attempt))
         return Prepared(kind, run_id, attempt, destination, result, manifest, manifest, uri)
     if not files:
@@ -132,7 +135,7 @@ def complete(
         applied = apply_refresh(_tables(tables), destination.name, *_refresh(store, prepared), tag=destination.version)
         made |= {"table_version": applied.version, "rows": applied.rows}
         _publish_dataset(store, catalog, prepared, hashes_name(destination.name), at)
-    elif prepared.kind is not WorkKind.PROBE:
+    elif prepared.kind not in UNPUBLISHED:
         if prepared.kind is WorkKind.TRAINING:
             _copy(store, prepared, f"{ARTEFACTS}/{_artefact_name(destination.name)}/{destination.version}")
         _publish_dataset(store, catalog, prepared, destination.name, at)

@@ -15,9 +15,10 @@ from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportOutcome, SiteReport
 from infra.core.placement.decision import Outcome
 from infra.core.placement.pipelines.share import Share
+from infra.core.placement.warm import Kept
 from infra.core.spot.sightings import Sighting
 from infra.core.units import iso, usd
-from infra.core.workload import DatasetRef, WorkloadRequest
+from infra.core.workload import DatasetRef, WorkKind, WorkloadRequest
 from infra.faults import Point
 from infra.ports import AttemptRecord, Publication
 from infra.wiring import ControlPlane, control_plane
@@ -121,6 +122,7 @@ def run_placed(
     output: str,
     stage: str = "",
     share: Share | None = None,
+    kept: Kept | None = None,
 ) -> RunResult:
     """Place the work, have it done at the chosen site, publish its one result and settle.
 
@@ -130,6 +132,7 @@ def run_placed(
         output: Name under which the result is published.
         stage: Name of the stage when the flow places several runs.
         share: What the plan of the whole flow leaves to this run.
+        kept: Of a warm run, what it keeps.
 
     Raises:
         WaitUntilError: The run has to wait; the flow must leave.
@@ -139,7 +142,7 @@ def run_placed(
     control = control_plane()
     parent = str(flow_run_id())
     request = share.narrow(request) if share is not None else request
-    plan = RunPlan(_run_id(parent, stage), parent, request, roles, parameters, output)
+    plan = RunPlan(_run_id(parent, stage), parent, request, roles, parameters, output, kept)
     run = open_run(control, plan)
     try:
         while True:
@@ -166,6 +169,8 @@ def _require_attempt_left(plan: RunPlan, attempts: tuple[AttemptRecord, ...]) ->
     An attempt whose machines never came up is no failure of the run: its offer rests. Where the spot policy decides, one
     that was moved or whose capacity went is none either: it was reckoned with.
     """
+    if plan.request.kind is WorkKind.WARM and attempts:
+        raise EndedError("Failed", "WARM_CLUSTER_ENDED", "a warm cluster is not booted again", plan.run_id)
     reckoned_with = plan.request.checkpointed and plan.request.deadline_at is not None
     excused = (MOVED, Sighting.RECLAIMED.value, Sighting.REFUSED.value) if reckoned_with else (Sighting.REFUSED.value,)
     lost = [attempt for attempt in attempts if attempt.ending not in excused]

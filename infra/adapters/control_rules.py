@@ -13,6 +13,7 @@ from infra.core.errors import BudgetError, ConflictError, InputError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import CostParts
 from infra.core.units import require_number, usd
+from infra.core.workload import WorkKind
 from infra.ports import AttemptRecord, LedgerEntry, Observation, Publication, RunRecord
 
 LARGEST_MICRO = 2**53
@@ -206,6 +207,38 @@ def require_claim(run: RunRecord, record: AttemptRecord, devices_held: int, capa
             where,
             "decide again with a new snapshot",
         )
+
+
+def require_warm(record: AttemptRecord, found: AttemptRecord | None, kind: WorkKind | None) -> None:
+    """Refuse a claim of a warm cluster that is not there for it any more.
+
+    Args:
+        found: The attempt whose permit has the id that the claim names, and ``kind`` that of its run.
+
+    Raises:
+        ConflictError: ``WARM_CLUSTER_GONE``.
+    """
+    if found is None or kind is not WorkKind.WARM:
+        problem = "no warm run has that lease"
+    elif found.state is not AttemptState.DISPATCHED:
+        problem = f"its attempt is {found.state}"
+    elif found.ending is not None:
+        problem = f"it was {found.ending}"
+    elif (found.site, found.pool, found.offer, found.devices) != (
+        record.site,
+        record.pool,
+        record.offer,
+        record.devices,
+    ):
+        problem = f"it is {found.devices} devices of {found.site}/{found.offer}"
+    else:
+        return
+    raise ConflictError(
+        "WARM_CLUSTER_GONE",
+        f"{problem}: {record.permit.cluster_lease}",
+        attempt_name(record.run_id, record.attempt),
+        "decide again with a new snapshot",
+    )
 
 
 def require_changes(names: Iterable[str], run_id: str, attempt: int) -> None:

@@ -15,15 +15,20 @@ from infra.core.placement.snapshot import OfferLoad, Rate, Release, SiteHealth, 
 from infra.core.policy import Policy
 from infra.core.spot.sightings import Sighting, SpotCapacity, SpotSighting, learn_capacity
 from infra.core.units import period_of
+from infra.core.warm import TAKEN
 from infra.ports import AttemptRecord, Clock, ControlStore
+
+
+def held_by(attempt: AttemptRecord, now_at: float) -> Release:
+    """How the attempt's devices stand in the load of their offer."""
+    return release_of(attempt.expected_finish_at, attempt.late_finish_at, attempt.devices, now_at)
 
 
 def loads_of(attempts: tuple[AttemptRecord, ...], now_at: float) -> tuple[OfferLoad, ...]:
     """Devices in use by offer, from the attempts that hold some, in the order of (site, offer, release)."""
     releases: dict[tuple[str, str], list[Release]] = {}
     for attempt in attempts:
-        release = release_of(attempt.expected_finish_at, attempt.late_finish_at, attempt.devices, now_at)
-        releases.setdefault((attempt.site, attempt.offer), []).append(release)
+        releases.setdefault((attempt.site, attempt.offer), []).append(held_by(attempt, now_at))
     return tuple(
         OfferLoad(site, offer, tuple(sorted(rows, key=lambda release: (release.at, release.devices))))
         for (site, offer), rows in sorted(releases.items())
@@ -40,7 +45,7 @@ def with_measured(
         by_offer[key] = replace(by_offer.get(key, OfferLoad(*key)), boot_s=boot_s, boot_spread=spread)
     for key, (handover_s, spread) in learn_handovers(observations).items():
         if key in expected:
-            by_offer[key] = replace(by_offer[key], handover_s=handover_s, handover_spread=spread)
+            by_offer[key] = replace(by_offer.get(key, OfferLoad(*key)), handover_s=handover_s, handover_spread=spread)
     return tuple(load for _, load in sorted(by_offer.items()))
 
 
@@ -97,7 +102,8 @@ def take_snapshot(
         queue = to_respect(database.runs.queue(), run_id)
         sightings = database.spot.sightings()
         policy = policy_at(now_at)
-    others = tuple(attempt for attempt in holding if attempt.run_id != run_id)
+    # The devices of a warm cluster that was taken are those of the run that took it.
+    others = tuple(attempt for attempt in holding if attempt.run_id != run_id and attempt.ending != TAKEN)
     loads = with_measured(loads_of(others, now_at), observations, sites)
     versions = sorted({entry.version for entry in entries}, key=lambda version: (version.name, version.version))
     return Snapshot(

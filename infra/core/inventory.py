@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from infra.core.canonical import ADDED
 from infra.core.cluster_settings import AzureSettings, Ec2Settings, GcpSettings, OpenStackSettings, SlurmSettings
 from infra.core.errors import InputError
 from infra.core.jurisdictions import countries_of, require_country
 from infra.core.pricing import Price
 from infra.core.units import require_number
+from infra.core.warm import WarmSetting
 
 
 class TrustZone(StrEnum):
@@ -86,6 +88,10 @@ _UNSOLD = {
 """Ways of paying that a kind of cluster does not have."""
 
 
+_NEVER_WARM = (Cluster.ATTACHED, Cluster.SLURM)
+"""Kinds of cluster that stand anyway, or wait in a queue."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """Something that a pool can sell now.
@@ -139,6 +145,7 @@ class Pool:
         gcp: As ``ec2``, for :attr:`Cluster.GCP`.
         azure: As ``ec2``, for :attr:`Cluster.AZURE`.
         openstack: As ``ec2``, for :attr:`Cluster.OPENSTACK`.
+        warm: Clusters of its offers that may be kept booted.
     """
 
     name: str
@@ -149,6 +156,7 @@ class Pool:
     gcp: GcpSettings | None = None
     azure: AzureSettings | None = None
     openstack: OpenStackSettings | None = None
+    warm: tuple[WarmSetting, ...] = field(default=(), metadata=ADDED)
 
     def __post_init__(self) -> None:
         where = f"pool {self.name}"
@@ -165,6 +173,8 @@ class Pool:
                 )
         for index, offer in enumerate(self.offers):
             self._check_offer(offer, f"{where}: offers[{index}]")
+        for index, setting in enumerate(self.warm):
+            self._check_warm(setting, index, f"{where}: warm[{index}]")
 
     @property
     def settings(self) -> Ec2Settings | SlurmSettings | GcpSettings | AzureSettings | OpenStackSettings | None:
@@ -196,6 +206,31 @@ class Pool:
                 f"no generic resource of Slurm for the device {offer.device}",
                 f"{where}.device",
                 f"add it to slurm.gres, for example {offer.device}: gpu:1, or null for cores alone",
+            )
+
+    def _check_warm(self, setting: WarmSetting, index: int, where: str) -> None:
+        offer = next((each for each in self.offers if each.name == setting.offer), None)
+        if offer is None:
+            names = ", ".join(each.name for each in self.offers)
+            raise InputError("UNKNOWN_OFFER", f"{setting.offer!r} is not sold here", f"{where}.offer", f"use {names}")
+        if self.cluster in _NEVER_WARM or offer.purchase is Purchase.OWNED:
+            what = "owned" if offer.purchase is Purchase.OWNED else self.cluster.value
+            raise InputError(
+                "CONTRADICTORY_POOL",
+                f"nothing that is {what} is kept warm",
+                where,
+                "remove it: only machines that a cloud starts for a run need to boot",
+            )
+        if setting.most * setting.devices > offer.capacity:
+            raise InputError(
+                "CONTRADICTORY_POOL",
+                f"{setting.most} clusters of {setting.devices} devices, and there are {offer.capacity}",
+                f"{where}.most",
+                f"use at most {offer.capacity // setting.devices}",
+            )
+        if (setting.offer, setting.devices) in [(each.offer, each.devices) for each in self.warm[:index]]:
+            raise InputError(
+                "DUPLICATE_WARM", f"{setting.offer} with {setting.devices} devices stands twice", where, "keep one"
             )
 
 

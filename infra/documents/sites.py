@@ -15,6 +15,7 @@ from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
 from infra.core.jurisdictions import require_country
 from infra.core.pricing import Price, PriceWindow
 from infra.core.units import instant, micro_from_usd
+from infra.core.warm import WarmSetting
 from infra.documents.catalogue import catalogue_path, load_catalogue
 from infra.documents.clusters import (
     AzureDocument,
@@ -89,6 +90,23 @@ class OfferDocument(Document):
     )
 
 
+class WarmDocument(Document):
+    """Clusters of an offer that are kept booted when recent demand says that they will be used."""
+
+    offer: Name = Field(description="Name of the offer, in this pool.")
+    tenant: Name = Field(description="Who pays for the idling, as named in tenants.yaml.")
+    devices: Count = Field(1, description="Devices of each cluster; a run takes one with as many as it asks for.")
+    most: Count = Field(1, description="How many may idle or boot at once, at most 64.")
+    keep_s: Positive = Field(600.0, description="Seconds for which one idles for nobody before it ends.")
+    serve_s: Positive = Field(
+        3600.0, description="Seconds, at least 900, that one lasts beyond that for the run that takes it."
+    )
+
+    def to_core(self) -> WarmSetting:
+        """The core value."""
+        return WarmSetting(self.offer, self.tenant, self.devices, self.most, self.keep_s, self.serve_s)
+
+
 class PoolDocument(Document):
     """A Prefect work pool at the site."""
 
@@ -103,6 +121,7 @@ class PoolDocument(Document):
     azure: AzureDocument | None = Field(None, description="As ec2, for cluster: azure.")
     openstack: OpenStackDocument | None = Field(None, description="As ec2, for cluster: openstack.")
     offers: tuple[OfferDocument, ...] = Field(min_length=1, description="What the pool sells.")
+    warm: tuple[WarmDocument, ...] = Field((), description="Clusters of its offers that may be kept booted.")
 
 
 class SiteDocument(Document):
@@ -158,7 +177,8 @@ def _pool(pool: PoolDocument, jurisdiction: str, catalogue: Callable[[], Catalog
         _require_complete(offer, known, place, where, at)
         offers.append(_offer(offer, known, pool.cluster, where, at))
     with located(where, path):
-        return Pool(pool.name, pool.cluster, tuple(offers), **settings)
+        warm = tuple(each.to_core() for each in pool.warm)
+        return Pool(pool.name, pool.cluster, tuple(offers), **settings, warm=warm)
 
 
 def _require_complete(

@@ -56,7 +56,8 @@ class AttemptRecord:
         child_run_id: The site's flow run, once dispatched.
         metered: What the site measured (seconds by part, bytes), once reported.
         charged: What was settled.
-        ending: Why it ended where that was no fault of the work: ``moved``, ``reclaimed`` or ``refused``; else ``None``.
+        ending: Why it ended where that was no fault of the work: ``moved``, ``reclaimed`` or ``refused``, or that
+            a warm one's cluster was ``taken``; else ``None``.
     """
 
     run_id: str
@@ -128,6 +129,10 @@ class RunStore(Protocol):
         ConflictError CAPACITY_TAKEN when the offer's open attempts would exceed ``capacity`` devices, STALE_ATTEMPT
         when ``record.attempt`` is not the run's attempt + 1. The run's attempt becomes ``record.attempt`` and its
         state ACTIVE. Repeating the same claim (same permit id) returns the stored record.
+
+        A permit that names a ``cluster_lease`` takes that warm cluster: its attempt's ending becomes ``taken`` and its
+        devices count no more. ConflictError WARM_CLUSTER_GONE when it is not the dispatched attempt of a warm run at
+        this offer with as many devices, or was taken before.
         """
 
     def update_attempt(self, run_id: str, attempt: int, state: AttemptState, **changes: Any) -> AttemptRecord:

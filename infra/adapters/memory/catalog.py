@@ -92,7 +92,9 @@ class MemoryHistory:
                 seen[observation.kind] += 1
                 if seen[observation.kind] <= limit_per_kind:
                     attempt = state.attempts.get((observation.run_id, observation.attempt))
-                    kept.append(replace(observation, placed_at=attempt.started_at if attempt else None))
+                    warm = attempt is not None and attempt.permit.cluster_lease != ""
+                    placed_at = attempt.started_at if attempt else None
+                    kept.append(replace(observation, placed_at=placed_at, warm=warm))
             return tuple(kept)
 
 

@@ -12,6 +12,7 @@ from infra.core.canonical import canonical
 from infra.core.lifecycle import AttemptState, RunState, may_publish, require_step
 from infra.core.placement.decision import Decision
 from infra.core.placement.snapshot import QueueEntry, Snapshot
+from infra.core.warm import TAKEN
 from infra.core.workload import WorkloadRequest
 from infra.ports import AttemptRecord, DecisionRecord, Publication, RunRecord
 
@@ -84,15 +85,28 @@ class MemoryRunStore:
             same = state.attempts.get((record.run_id, record.attempt))
             if same is not None and same.permit.id == record.permit.id:
                 return same
+            warm = self._warm(record) if record.permit.cluster_lease else None
             held = sum(
                 attempt.devices
                 for attempt in state.attempts.values()
-                if (attempt.site, attempt.offer) == (record.site, record.offer) and attempt.state in rules.HOLDING
+                if (attempt.site, attempt.offer) == (record.site, record.offer)
+                and attempt.state in rules.HOLDING
+                and attempt.ending != TAKEN
+                and attempt is not warm
             )
             rules.require_claim(run, record, held, capacity)
+            if warm is not None:
+                state.attempts[warm.run_id, warm.attempt] = replace(warm, ending=TAKEN)
             state.attempts[record.run_id, record.attempt] = record
             state.runs[run.run_id] = replace(run, attempt=record.attempt, state=RunState.ACTIVE, detail="")
             return record
+
+    def _warm(self, record: AttemptRecord) -> AttemptRecord | None:
+        """The attempt whose warm cluster is claimed."""
+        state, lease_id = self._shelf.state, record.permit.cluster_lease
+        found = next((each for each in state.attempts.values() if each.permit.id == lease_id), None)
+        rules.require_warm(record, found, state.runs[found.run_id].kind if found is not None else None)
+        return found
 
     def update_attempt(self, run_id: str, attempt: int, state: AttemptState, **changes: Any) -> AttemptRecord:
         rules.require_changes(changes, run_id, attempt)

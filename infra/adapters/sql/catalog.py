@@ -109,7 +109,7 @@ class SqlHistory:
         with self._transactions.writing() as connection:
             if connection.execute(same).one_or_none() is None:
                 row = {**asdict(observation), "kind": observation.kind.value}
-                del row["placed_at"]  # the attempt knows it
+                del row["placed_at"], row["warm"]  # the attempt knows them
                 position = next_number(connection, observations.c.position)
                 connection.execute(insert(observations).values({**row, "position": position}))
 
@@ -118,7 +118,7 @@ class SqlHistory:
         rank = func.row_number().over(partition_by=observations.c.kind, order_by=newest_first).label("rank_in_kind")
         placed = attempts.c.started_at.label("placed_at")
         same = and_(attempts.c.run_id == observations.c.run_id, attempts.c.attempt == observations.c.attempt)
-        ranked = select(observations, placed, rank).outerjoin(attempts, same).subquery()
+        ranked = select(observations, placed, attempts.c.permit_json, rank).outerjoin(attempts, same).subquery()
         query = select(ranked).where(ranked.c.rank_in_kind <= limit_per_kind)
         with self._transactions.reading() as connection:
             rows = connection.execute(query.order_by(ranked.c.at.desc(), ranked.c.position.desc())).all()

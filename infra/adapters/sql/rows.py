@@ -215,4 +215,5 @@ def observation_of(row: Row[Any]) -> Observation:
         boot_s=row.boot_s,
         at=row.at,
         placed_at=row.placed_at,
+        warm=row.permit_json is not None and _permit_of(json.loads(row.permit_json)).cluster_lease != "",
     )

@@ -24,6 +24,7 @@ from infra.core.canonical import digest
 from infra.core.lifecycle import AttemptState, RunState, may_publish, require_step
 from infra.core.placement.decision import Decision
 from infra.core.placement.snapshot import QueueEntry, Snapshot
+from infra.core.warm import TAKEN
 from infra.core.workload import WorkloadRequest
 from infra.ports import AttemptRecord, DecisionRecord, Publication, RunRecord
 
@@ -128,12 +129,18 @@ class SqlRunStore:
             same = _attempt(connection, record.run_id, record.attempt)
             if same is not None and same.permit.id == record.permit.id:
                 return same
+            warm = _warm(connection, record) if record.permit.cluster_lease else None
             held = select(func.coalesce(func.sum(attempts.c.devices), 0)).where(
                 attempts.c.site == record.site,
                 attempts.c.offer == record.offer,
                 attempts.c.state.in_([state.value for state in rules.HOLDING]),
+                func.coalesce(attempts.c.ending, "") != TAKEN,
             )
-            rules.require_claim(run, record, int(connection.execute(held).scalar_one()), capacity)
+            devices = int(connection.execute(held).scalar_one()) - (warm.devices if warm is not None else 0)
+            rules.require_claim(run, record, devices, capacity)
+            if warm is not None:
+                named = update(attempts).where(attempts.c.run_id == warm.run_id, attempts.c.attempt == warm.attempt)
+                connection.execute(named.values(ending=TAKEN))
             # The condition on the old number is the fence: of two claims of one attempt one changes nothing.
             moved = (
                 update(runs)
@@ -220,6 +227,16 @@ def _require_attempt(connection: Connection, run_id: str, attempt: int) -> Attem
     if record is None:
         raise rules.unknown_attempt(run_id, attempt)
     return record
+
+
+def _warm(connection: Connection, record: AttemptRecord) -> AttemptRecord | None:
+    """The attempt whose warm cluster is claimed."""
+    query = select(attempts).where(attempts.c.permit_id == record.permit.cluster_lease)
+    row = connection.execute(query).one_or_none()
+    found = None if row is None else attempt_of(row)
+    run = _run(connection, found.run_id) if found is not None else None
+    rules.require_warm(record, found, run.kind if run is not None else None)
+    return found
 
 
 def _publication(connection: Connection, run_id: str) -> Publication | None:

@@ -76,10 +76,10 @@ class Outcome:
 
 
 def calibrate(observations: Iterable[Observation], priors: Iterable[Rate]) -> tuple[Calibration, ...]:
-    """Calibration per (kind, device) that has past runs, sorted by them."""
+    """Calibration per (kind, device) that has past runs, sorted by them. How long warm runs idle is no estimate."""
     groups: dict[tuple[WorkKind, str], list[Observation]] = {}
     for seen in sorted(observations, key=lambda seen: (seen.at, seen.run_id, seen.attempt)):
-        if seen.run_s > 0 and seen.devices >= 1:
+        if seen.run_s > 0 and seen.devices >= 1 and seen.kind is not WorkKind.WARM:
             groups.setdefault((seen.kind, seen.device), []).append(seen)
     known = {(prior.kind, prior.device): prior for prior in priors}
     return tuple(

@@ -25,6 +25,7 @@ class Observation:
         run_s: Seconds of work, without boot.
         at: When it ended.
         placed_at: When it was decided; ``None`` when that is not known. Stores fill it in from the attempt.
+        warm: Whether it was given a warm cluster, so that its boot says nothing. Stores fill it in likewise.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class Observation:
     boot_s: float
     at: float
     placed_at: float | None = None
+    warm: bool = False
 
     @property
     def handover_s(self) -> float | None:
@@ -67,14 +69,15 @@ def learn_rates(
     """Rates from past runs, one per (kind, device), learnt or prior, sorted by them.
 
     Args:
-        observations: In any order; those without a positive run time are left out.
+        observations: In any order; those without a positive run time are left out, and so are warm runs, which last for as
+            long as nobody comes.
         priors: At most one per (kind, device). A device without one starts from the reference device's.
         relative_speeds: Speed of device kinds against the reference device, to translate its prior; 1.0 by default.
     """
     rates = {(prior.kind, prior.device): prior for prior in priors}
     groups: dict[tuple[WorkKind, str], list[tuple[float, float]]] = {}
     for seen in sorted(observations, key=lambda seen: (seen.at, seen.run_id, seen.attempt)):
-        if seen.run_s > 0 and seen.devices >= 1 and seen.units >= 0:
+        if seen.run_s > 0 and seen.devices >= 1 and seen.units >= 0 and seen.kind is not WorkKind.WARM:
             group = groups.setdefault((seen.kind, seen.device), [])
             group.append((seen.units / speed_up(seen.devices), seen.run_s))
     learnt = {}
@@ -104,7 +107,8 @@ def learn_boots(
     """
     groups: dict[tuple[str, str], list[float]] = {}
     for seen in sorted(observations, key=lambda seen: (seen.at, seen.run_id, seen.attempt)):
-        groups.setdefault((seen.site, seen.offer), []).append(seen.boot_s)
+        if not seen.warm:
+            groups.setdefault((seen.site, seen.offer), []).append(seen.boot_s)
     return {key: _duration(past, expected[key], BOOT_SPREAD) for key, past in groups.items() if key in expected}
 
 
