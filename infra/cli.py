@@ -20,6 +20,7 @@ COMMANDS = (
     "policy",
     "money",
     "costs",
+    "warm",
     "records",
     "site",
     "catalogue",

@@ -72,10 +72,15 @@ def _may_be_kept(control: ControlPlane, options: WarmOptions) -> Offer:
     raise InputError("UNKNOWN_OFFER", f"{options.offer!r} is not sold there", f"site {site.name}", f"use {names}")
 
 
+def warm_runs(control: ControlPlane) -> set[str]:
+    """Ids of the warm runs that go on."""
+    active = control.database.runs.runs((RunState.ACTIVE,), _MOST_RUNS)
+    return {run.run_id for run in active if run.kind is WorkKind.WARM}
+
+
 def ready_clusters(control: ControlPlane, now_at: float) -> tuple[WarmCluster, ...]:
     """Warm clusters that stand ready for a run: their site has said that they are up, and not that they ended."""
-    runs = control.database.runs
-    warm = {run.run_id for run in runs.runs((RunState.ACTIVE,), _MOST_RUNS) if run.kind is WorkKind.WARM}
+    runs, warm = control.database.runs, warm_runs(control)
     if not warm:
         return ()
     return tuple(

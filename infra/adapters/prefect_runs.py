@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -15,10 +16,12 @@ from prefect.client.schemas.filters import (
     FlowRunFilterIdempotencyKey,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Cancelling, Crashed, Failed, Scheduled
 
 _PAGE = 200
@@ -45,6 +48,10 @@ class FlowRunStatus:
     @property
     def final(self) -> bool:
         return self.state in (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
+
+    @property
+    def completed(self) -> bool:
+        return self.state is StateType.COMPLETED
 
     @property
     def worker_gone(self) -> bool:
@@ -81,6 +88,26 @@ def in_states(pool: str, states: Iterable[StateType]) -> list[FlowRunStatus]:
             found += page
             if len(page) < _PAGE:
                 return [_status(each) for each in found]
+
+
+def tagged(tag: str, limit: int) -> list[FlowRunStatus]:
+    """The newest flow runs with this tag, newest first; at most 200."""
+    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=min(limit, _PAGE)
+        )
+    return [_status(each) for each in found]
+
+
+def start(deployment: str, parameters: dict[str, Any], idempotency_key: str, tags: list[str]) -> str:
+    """Start a deployment, ``flow/name``, once for each key. Returns the flow run's id."""
+    with get_client(sync_client=True) as client:
+        found = client.read_deployment_by_name(deployment)
+        run = client.create_flow_run_from_deployment(
+            found.id, parameters=parameters, idempotency_key=idempotency_key, tags=tags
+        )
+    return str(run.id)
 
 
 def by_key(idempotency_key: str) -> FlowRunStatus | None:

@@ -16,6 +16,7 @@ from infra.controller.landing import LandingWatcher, emit_arrival
 from infra.controller.orphans import mend
 from infra.controller.spot_watch import SpotWatch
 from infra.controller.waiting import WakeUps
+from infra.controller.warm import WarmPools
 from infra.core.inventory import Site
 from infra.core.jurisdictions import permits
 from infra.processes import notify_ready
@@ -41,7 +42,7 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
         lambda name: may_read(load_contract(name, contracts), here),
     )
     wake_ups = WakeUps(control)
-    spot_watch, cap_watch = SpotWatch(control), CapWatch(control)
+    spot_watch, cap_watch, warm_pools = SpotWatch(control), CapWatch(control), WarmPools(control)
 
     reapers = [SiteReaper(control.settings.site_dir(site.name), site) for site in control.sites]
 
@@ -63,6 +64,7 @@ def steps(control: ControlPlane) -> list[tuple[str, float, Callable[[], object]]
         ("orphans", 2.0, lambda: mend(control)),
         ("spot", 5.0, spot_watch.look),
         ("caps", 2.0, cap_watch.look),
+        ("warm", 5.0, warm_pools.look),
         ("reaper", 5.0, reap_local_sites),
         ("tidying", 3600.0, tidy),
     ]

@@ -57,7 +57,7 @@ class WarmSetting:
         if self.most > MOST_WARM:
             raise InputError("BAD_NUMBER", f"{self.most} clusters", f"{where}: most", f"use at most {MOST_WARM}")
         if not self.tenant:
-            raise InputError("NO_TENANT", "nobody pays for it", f"{where}: tenant", "name a tenant of tenants.yaml")
+            raise InputError("UNKNOWN_TENANT", "nobody pays for it", f"{where}: tenant", "name one of tenants.yaml")
 
 
 def wanted(setting: WarmSetting, started_at: Sequence[float], boot_s: float, now_at: float) -> int:

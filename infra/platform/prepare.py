@@ -69,6 +69,14 @@ def check_configuration(settings: Settings) -> tuple[tuple[Site, ...], tuple[Ten
                     f"{settings.sites_dir / site.name}.yaml: pools",
                     "the embedded platform runs one pool per site, with the site's name",
                 )
+            for index, setting in enumerate(pool.warm):
+                if setting.tenant not in {tenant.name for tenant in tenants}:
+                    raise InputError(
+                        "UNKNOWN_TENANT",
+                        f"{setting.tenant!r} is no tenant",
+                        f"{settings.sites_dir / site.name}.yaml: pools.warm[{index}].tenant",
+                        f"use one of {', '.join(tenant.name for tenant in tenants)}",
+                    )
     runs_see_whole_store(settings)
     return sites, tenants
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from infra.core.placement.calibration import TOLD_LEVELS, Calibration, Verdict, judge
 from infra.core.placement.decision import Outcome
+from infra.core.workload import WorkKind
 from infra.ports import ControlStore
 from infra.render.story import read_story
 
@@ -54,6 +55,8 @@ def kept_promises(store: ControlStore, most_runs: int) -> tuple[Kept, ...]:
     nine: list[bool] = []
     in_time: list[tuple[float, bool]] = []
     for run in store.runs.runs(limit=most_runs):
+        if run.kind is WorkKind.WARM:
+            continue  # it ends when it is taken, or idle for long enough: nobody foretold when
         story = read_story(store, run)
         for attempt in story.attempts:
             led = [

@@ -20,6 +20,7 @@ from infra.core.placement.decision import CostParts, Decision, Outcome
 from infra.core.placement.snapshot import Snapshot
 from infra.core.trust import PermitClaims
 from infra.core.units import iso, usd, usd_float
+from infra.core.warm import TAKEN
 from infra.core.workload import WorkloadRequest
 from infra.documents import decision_from_json, request_from_json, snapshot_from_json
 from infra.ports import AttemptRecord, ControlStore, DecisionRecord, LedgerEntry, Publication, RunRecord
@@ -195,6 +196,7 @@ def _attempt_json(story: Story, attempt: AttemptRecord) -> dict[str, Any]:
         "expected_finish_at": iso(attempt.expected_finish_at),
         "finished_at": None if attempt.finished_at is None else iso(attempt.finished_at),
         "metered": attempt.metered,
+        "ending": attempt.ending,
         "permit": _permit_json(attempt.permit),
         "cost": {
             "estimate": _parts_json(story.estimate(attempt)),
@@ -225,6 +227,7 @@ def _permit_json(permit: PermitClaims) -> dict[str, Any]:
         "work_sha256": permit.work_sha256,
         "issued_at": iso(permit.issued_at),
         "expires_at": iso(permit.expires_at),
+        "cluster_lease": permit.cluster_lease,
     }
 
 
@@ -261,6 +264,10 @@ def _attempt_lines(attempt: AttemptRecord) -> list[Text]:
         f"permit {permit.id}: data {data or 'none'}; at most {money(permit.cap_micro)}; "
         f"valid {span(permit.expires_at - permit.issued_at)} from {iso(round(permit.issued_at))}",
     ]
+    if permit.cluster_lease:
+        lines.append(f"uses a warm cluster: that of permit {permit.cluster_lease}")
+    if attempt.ending == TAKEN:
+        lines.append("its warm cluster was given to a run")
     if attempt.child_run_id:
         lines.append(f"site's flow run {attempt.child_run_id}")
     if attempt.metered:

@@ -8,9 +8,10 @@ import pytest
 
 from infra.core.errors import ConflictError, InputError
 from infra.core.inventory import DatasetVersion, TrustZone
+from infra.core.lifecycle import AttemptState
 from infra.core.workload import WorkKind
 from infra.ports import Catalog, CatalogEntry, ControlStore
-from tests.contract.examples import DIGITS, attempt_record, observation, run_record
+from tests.contract.examples import DIGITS, RUN, attempt_record, observation, permit, run_record
 from tests.databases import ALL, NOW
 
 pytestmark = pytest.mark.parametrize("database", ALL, indirect=True)
@@ -119,6 +120,21 @@ def test_history_tells_when_the_attempt_was_placed(database: ControlStore) -> No
     database.history.add(observation())
     (seen,) = database.history.observations()
     assert seen.placed_at == attempt.started_at
+
+
+def test_history_tells_who_was_given_a_warm_cluster(database: ControlStore) -> None:
+    database.runs.open_run(run_record("warm-run-1", kind=WorkKind.WARM))
+    warm = database.runs.claim_attempt(attempt_record("warm-run-1"), capacity=8)
+    database.runs.update_attempt("warm-run-1", 1, AttemptState.DISPATCHED)
+    database.runs.open_run(run_record())
+    database.runs.claim_attempt(attempt_record(permit=permit(cluster_lease=warm.permit.id)), capacity=8)
+    for run_id in ("warm-run-1", RUN, "nowhere-recorded"):
+        database.history.add(observation(run_id))
+    assert {seen.run_id: seen.warm for seen in database.history.observations()} == {
+        "warm-run-1": False,
+        RUN: True,
+        "nowhere-recorded": False,
+    }
 
 
 def test_history_gives_the_newest_of_each_kind(database: ControlStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,9 @@ from infra.core.errors import ConflictError, InputError
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.placement.decision import CostParts
 from infra.core.placement.snapshot import QueueEntry
-from infra.ports import ControlStore, RunStore
+from infra.core.warm import TAKEN
+from infra.core.workload import WorkKind
+from infra.ports import AttemptRecord, ControlStore, RunStore
 from tests.contract import examples
 from tests.contract.examples import RUN
 from tests.databases import ALL, NOW
@@ -274,3 +277,58 @@ def test_only_a_run_that_exists_is_queued(runs: RunStore) -> None:
     with pytest.raises(InputError, match="UNKNOWN_RUN"):
         runs.enqueue("nobody", queue_entry("nobody"))
     assert runs.queue() == ()
+
+
+def test_a_warm_cluster_is_taken_once_and_its_devices_count_no_more(runs: RunStore) -> None:
+    offered = {"site": "cloud-eu-central", "pool": "cloud-eu-central", "offer": "od", "purchase": "on_demand"}
+
+    def claim(run_id: str, lease: str = "", **changes: Any) -> AttemptRecord:
+        runs.open_run(examples.run_record(run_id, kind=WorkKind.WARM if "warm" in run_id else WorkKind.TRAINING))
+        permit = examples.permit(run_id, offer="od", cluster_lease=lease)
+        return runs.claim_attempt(examples.attempt_record(run_id, permit=permit, **{**offered, **changes}), 2)
+
+    def gone(run_id: str, lease: str, **changes: Any) -> None:
+        with pytest.raises(ConflictError) as refused:
+            claim(run_id, lease, **changes)
+        assert refused.value.code == "WARM_CLUSTER_GONE"
+        assert runs.attempts(run_id) == ()
+
+    warm = claim("warm-run-1")
+    claim("plain-run-1")
+    gone("taker-run-1", warm.permit.id)  # it is not sent to its site yet
+    advance(runs, AttemptState.DISPATCHED, run_id="warm-run-1")
+    advance(runs, AttemptState.DISPATCHED, run_id="plain-run-1")
+    gone("taker-run-1", "nobody's")
+    gone("taker-run-1", "permit-plain-run-1-1")
+    gone("taker-run-1", warm.permit.id, devices=2)
+    gone("taker-run-1", warm.permit.id, offer="spot")
+    with pytest.raises(ConflictError) as refused:
+        claim("taker-run-1")
+    assert refused.value.code == "CAPACITY_TAKEN"
+    assert runs.attempts("warm-run-1")[0].ending is None
+
+    taker = claim("taker-run-1", warm.permit.id)
+    assert runs.attempts("taker-run-1") == (taker,)
+    assert taker.permit.cluster_lease == warm.permit.id
+    assert runs.attempts("warm-run-1")[0].ending == TAKEN
+    assert claim("taker-run-1", warm.permit.id) == taker
+    gone("taker-run-2", warm.permit.id)
+    advance(runs, AttemptState.DISPATCHED, AttemptState.FINISHED, run_id="taker-run-1")
+    gone("taker-run-2", warm.permit.id)
+    advance(runs, AttemptState.FINISHED, run_id="warm-run-1")
+    assert runs.attempts("warm-run-1")[0].ending == TAKEN
+    claim("plain-run-2")
+    with pytest.raises(ConflictError) as refused:
+        claim("plain-run-3")
+    assert refused.value.code == "CAPACITY_TAKEN"
+
+
+def test_a_warm_cluster_stays_free_when_the_claim_fails(runs: RunStore) -> None:
+    runs.open_run(examples.run_record("warm-run-1", kind=WorkKind.WARM))
+    warm = runs.claim_attempt(examples.attempt_record("warm-run-1"), 1)
+    advance(runs, AttemptState.DISPATCHED, run_id="warm-run-1")
+    late = examples.attempt_record(attempt=2, permit=examples.permit(attempt=2, cluster_lease=warm.permit.id))
+    with pytest.raises(ConflictError) as refused:
+        runs.claim_attempt(late, 1)
+    assert refused.value.code == "STALE_ATTEMPT"
+    assert runs.attempts("warm-run-1")[0].ending is None
