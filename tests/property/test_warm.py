@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from infra.core.canonical import canonical
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Outcome
-from infra.core.placement.snapshot import OfferLoad, Release
-from infra.core.placement.warm import WarmCluster, only_at, with_warm
+from infra.core.placement.snapshot import OfferLoad, Rate, Release
+from infra.core.placement.warm import WarmCluster, only_at, warm_request, with_warm
 from infra.core.warm import WINDOW_S, WarmSetting, wanted
+from infra.core.workload import WorkKind
 from infra.documents import snapshot_from_json
 from tests.property.strategies import NOW_AT, problems
 from tests.property.test_placement import COMMON
@@ -71,6 +72,16 @@ def test_narrowed_to_one_offer_there_is_no_other_candidate(problem, data) -> Non
     request, snapshot = problem
     offers = [(site.name, offer.name) for site in snapshot.sites for pool in site.pools for offer in pool.offers]
     site, offer = data.draw(st.sampled_from(offers))
+    snapshot = replace(snapshot, rates=(*snapshot.rates, Rate(WorkKind.WARM, "", 0.0, 1.0, 0.0)))
+    asked = warm_request(request.tenant, request.resources.devices, 4200.0, snapshot.offer(site, offer).relative_speed)
     narrowed = only_at(snapshot, site, offer)
-    assert {(each.site, each.offer) for each in decide(request, narrowed).candidates} == {(site, offer)}
+    decision = decide(asked, narrowed)
+    assert {(each.site, each.offer) for each in decision.candidates} == {(site, offer)}
+    assert decision.outcome in (Outcome.RUN, Outcome.INFEASIBLE)
+    if decision.chosen is not None:
+        assert decision.chosen.start_at == NOW_AT
+        assert decision.chosen.finish_high_at >= NOW_AT + 4199.9
+        spent = snapshot.offer(site, offer).price.cost(NOW_AT, 4199.9, asked.resources.devices)
+        assert decision.chosen.cap_micro >= spent
     assert only_at(snapshot, site, "not-sold").sites == ()
+    assert decide(asked, only_at(snapshot, site, "not-sold")).outcome is Outcome.INFEASIBLE
