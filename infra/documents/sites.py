@@ -176,9 +176,12 @@ def _pool(pool: PoolDocument, jurisdiction: str, catalogue: Callable[[], Catalog
             known = catalogue().find(*place, offer.instance_type)
         _require_complete(offer, known, place, where, at)
         offers.append(_offer(offer, known, pool.cluster, where, at))
+    warm = []
+    for index, setting in enumerate(pool.warm):
+        with located(where, f"{path}.warm[{index}]"):
+            warm.append(setting.to_core())
     with located(where, path):
-        warm = tuple(each.to_core() for each in pool.warm)
-        return Pool(pool.name, pool.cluster, tuple(offers), **settings, warm=warm)
+        return Pool(pool.name, pool.cluster, tuple(offers), **settings, warm=tuple(warm))
 
 
 def _require_complete(

@@ -11,6 +11,7 @@ from infra.core.inventory import Cluster, Purchase, TrustZone
 from infra.core.policy import PERMIT_ALL
 from infra.core.pricing import Price, PriceWindow
 from infra.core.units import instant
+from infra.core.warm import WarmSetting
 from infra.core.workload import WorkKind
 from infra.documents import TenantBudget, load_policy, load_rates, load_site, load_sites, load_tenants
 from infra.documents.files import PACKAGED_CONFIG
@@ -176,3 +177,31 @@ def test_bad_rates(rate: str, code: str, path: str, tmp_path) -> None:
     with pytest.raises(InputError) as caught:
         load_rates(file)
     assert (caught.value.code, caught.value.where) == (code, f"{file}: rates[0]{path}")
+
+
+WARM_YAML = "    warm:\n      - {offer: spot, tenant: vision, devices: 2, most: 2, keep_s: 300}\n"
+
+
+def test_a_pool_says_what_it_keeps_warm(tmp_path) -> None:
+    (pool,) = load_site(_written(tmp_path, "edge-osl.yaml", SITE_YAML.rstrip("\n") + "\n" + WARM_YAML)).pools
+    assert pool.warm == (WarmSetting("spot", "vision", 2, 2, 300.0, 3600.0),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "path"),
+    [
+        ("offer: spot", "offer: od", "UNKNOWN_OFFER", "pools[0].warm[0].offer"),
+        ("most: 2", "most: 3", "CONTRADICTORY_POOL", "pools[0].warm[0].most"),
+        ("tenant: vision, ", "", "MISSING_KEY", "pools[0].warm[0].tenant"),
+        ("keep_s: 300", "keep_s: 0", "BAD_NUMBER", "pools[0].warm[0].keep_s"),
+        ("keep_s: 300", "serve_s: 60", "BAD_NUMBER", "pools[0].warm[0].serve_s"),
+        ("devices: 2", "devices: 0", "BAD_NUMBER", "pools[0].warm[0].devices"),
+        ("devices: 2, ", "devices: 2, for: 3, ", "UNKNOWN_KEY", "pools[0].warm[0].for"),
+    ],
+)
+def test_bad_warm_settings(old: str, new: str, code: str, path: str, tmp_path) -> None:
+    assert old in WARM_YAML
+    file = _written(tmp_path, "site.yaml", SITE_YAML.rstrip("\n") + "\n" + WARM_YAML.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_site(file)
+    assert (caught.value.code, caught.value.where) == (code, f"{file}: {path}")
