@@ -11,7 +11,7 @@ from infra.core.canonical import canonical
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Outcome
 from infra.core.placement.snapshot import OfferLoad, Rate, Release
-from infra.core.placement.warm import WarmCluster, only_at, warm_request, with_warm
+from infra.core.placement.warm import TAKING_S, WarmCluster, only_at, warm_request, with_warm
 from infra.core.warm import WINDOW_S, WarmSetting, wanted
 from infra.core.workload import WorkKind
 from infra.documents import snapshot_from_json
@@ -62,8 +62,11 @@ def test_a_warm_cluster_frees_its_own_devices_and_changes_no_other_offer(problem
     freed = {(load.site, load.offer): load for load in warmed.loads}
     assert sorted(freed[key].releases, key=repr) == sorted(load.releases, key=repr)
     assert {each: freed[each] for each in freed if each != key} == {each: loads[each] for each in loads if each != key}
-    if decide(request, snapshot).outcome is Outcome.RUN and offer.boot_s == 0.0 and load.boot_s in (None, 0.0):
-        assert decide(request, warmed).outcome is Outcome.RUN
+    before = offer.boot_s if load.boot_s is None else load.boot_s
+    after = offer.boot_s if freed[key].boot_s is None else freed[key].boot_s
+    assert after <= before
+    if before <= TAKING_S:
+        assert decide(request, warmed).outcome is decide(request, snapshot).outcome
 
 
 @settings(max_examples=60, **COMMON)

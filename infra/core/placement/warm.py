@@ -1,4 +1,4 @@
-"""Warm clusters as a decision sees them: an offer where one idles has its devices free, and boots in no time.
+"""Warm clusters as a decision sees them: an offer where one idles has its devices free, and boots in no time most likely.
 
 What is decided is decided by the same rules as ever, on a snapshot that says so, and that is the snapshot which is recorded.
 """
@@ -8,9 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from infra.core.placement.estimate import speed_up
+from infra.core.placement.estimate import BOOT_SPREAD, speed_up
 from infra.core.placement.snapshot import OfferLoad, Release, Snapshot
+from infra.core.placement.uncertainty import LEVELS, ratios
 from infra.core.workload import Resources, WorkKind, WorkloadRequest
+
+TAKING_S = 0.5
+"""How long it takes a site to hand a warm cluster over."""
+
+_RELIED_ON = 0.75
+"""Up to this quantile a warm cluster is handed over. Beyond it the estimate is that of a boot: the site may have to boot after
+all, and money and deadline must hold for that too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ def with_warm(
         if each.release.devices in devices and each.expires_at >= snapshot.now_at + least_s:
             best.setdefault((each.site, each.offer), each)
     warmed = {
-        key: _warmed(load, best[key].release)
+        key: _warmed(load, best[key].release, snapshot.offer(*key).boot_s)
         for load in snapshot.loads
         if (key := (load.site, load.offer)) in best
         and load.rests_until_at is None
@@ -71,10 +79,23 @@ def with_warm(
     return replace(snapshot, loads=loads), {key: best[key] for key in warmed}
 
 
-def _warmed(load: OfferLoad, release: Release) -> OfferLoad:
+def _warmed(load: OfferLoad, release: Release, expected_s: float) -> OfferLoad:
+    """The load without the cluster's devices, and with a boot that is a hand-over most likely.
+
+    Args:
+        expected_s: Boot time of the site file, for an offer on which none was measured.
+    """
     left = list(load.releases)
     left.remove(release)
-    return replace(load, releases=tuple(left), boot_s=0.0, boot_spread=0.0)
+    boot_s = expected_s if load.boot_s is None else load.boot_s
+    if boot_s <= TAKING_S:
+        return replace(load, releases=tuple(left))
+    cold = ratios(BOOT_SPREAD if load.boot_spread is None else load.boot_spread)
+    spread = tuple(
+        1.0 if level <= _RELIED_ON else max(1.0, boot_s * ratio / TAKING_S)
+        for level, ratio in zip(LEVELS, cold, strict=True)
+    )
+    return replace(load, releases=tuple(left), boot_s=TAKING_S, boot_spread=spread)
 
 
 def only_at(snapshot: Snapshot, site: str, offer: str) -> Snapshot:
