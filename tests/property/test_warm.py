@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ def test_never_more_than_allowed_and_more_for_more_demand(setting, since_s, boot
         assert wanted(replace(setting, most=64), started_at, boot_s, NOW_AT) >= number
 
 
+@pytest.mark.slow
 @settings(max_examples=60, **COMMON)
 @given(problems(), st.data())
 def test_a_warm_cluster_frees_its_own_devices_and_changes_no_other_offer(problem, data) -> None:
@@ -69,6 +71,7 @@ def test_a_warm_cluster_frees_its_own_devices_and_changes_no_other_offer(problem
         assert decide(request, warmed).outcome is decide(request, snapshot).outcome
 
 
+@pytest.mark.slow
 @settings(max_examples=60, **COMMON)
 @given(problems(), st.data())
 def test_narrowed_to_one_offer_there_is_no_other_candidate(problem, data) -> None:
