@@ -13,9 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from infra import faults
 from infra.core.canonical import digest
 from infra.core.errors import HeadraceError, InputError, RefusedError, UnavailableError
+from infra.core.workload import WorkKind
 from infra.faults import Point
 from infra.ports import ClusterAddress, ObjectStore
 from infra.worker.context import SiteContext, SiteOutcome
+from tasks import warm
 from tasks.departures import announced_in
 from tasks.site_io import StoreCheckpoints, StoreInputs, StoreOutputs
 from tasks.site_job import SiteJob, SiteResult, SiteWork
@@ -67,6 +69,10 @@ def _run(
     context: SiteContext, store: ObjectStore, work: SiteWork, inputs: StoreInputs, progress: Progress
 ) -> tuple[SiteResult, str]:
     outputs = StoreOutputs(store, work.run_id, work.attempt)
+    if work.kind is WorkKind.WARM:
+        # Without a client: another attempt may be given the cluster, and closes it.
+        result = warm.run(context, work, progress)
+        return result, outputs.finish(result)
     with connect(context.cluster) as client:
         faults.passed(Point.CONNECTED)
         job = SiteJob(

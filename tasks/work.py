@@ -1,4 +1,7 @@
-"""Which function does which kind of work at a site. Each is imported when it is first called: torch takes a while."""
+"""Which function does which kind of work at a site. Each is imported when it is first called: torch takes a while.
+
+A warm run does no work: see :mod:`tasks.warm`.
+"""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class LocalCloud(KeptClusters):
     def _order(self, lease: Lease, offer: Offer, site: Site, now_at: float) -> dict[str, Any]:
         return {
             "boot_s": offer.boot_s,
-            "idle_timeout_s": self._idle_timeout_s,
+            "idle_timeout_s": self._idle_timeout_s + lease.idle_s,
             "reclaim_after_s": self._reclaim_after_s(lease, offer),
         }
 

@@ -15,6 +15,7 @@ class Lease:
 
     Attributes:
         ends_at: Hard end of life; every machine of the cluster ends itself then, whoever is still alive.
+        idle_s: How long it may stand without work beyond what any cluster may, for it waits to be taken.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Lease:
     cap_micro: int
     opened_at: float
     ends_at: float
+    idle_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,17 @@ from infra.adapters.extensions import read_extended_cap
 from infra.adapters.reports import Refusal, refusal_key, report_key, sign_refusal, sign_report
 from infra.core.canonical import digest
 from infra.core.errors import HeadraceError, InputError, RefusedError
-from infra.core.inventory import Offer, Pool, Site
-from infra.core.metering import ReportKind, ReportOutcome, SiteReport, cap_reached_at, machine_cost_micro
+from infra.core.inventory import Pool, Site
+from infra.core.metering import ReportKind, ReportOutcome, SiteReport, cap_reached_at
 from infra.core.trust import PermitClaims, check_permit
 from infra.faults import Point
 from infra.ports import Clock, ClusterAddress, ClusterProvider, Lease, ObjectStore, PermitVerifier
+from infra.worker.attempt import Admission, SiteAttempt
 from infra.worker.context import SiteContext, SiteOutcome, read_outcome
 from infra.worker.reaper import SiteReaper
 from infra.worker.site_state import AttemptNote, SiteState, with_process
 from infra.worker.store_access import Access, StoreAccess, WholeStore
+from infra.worker.warm import WarmRoom, idle_s, is_warm
 
 logger = logging.getLogger("headrace.site")
 
@@ -39,45 +41,6 @@ LEASE_MARGIN_S = 20.0
 
 REAP_GRACE_S = 30.0
 """How long after its hard end a lease may still be ending by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A flow run that may start here: its permit, and the offer that it may use."""
-
-    flow_run_id: str
-    claims: PermitClaims
-    offer: Offer
-    pool: Pool
-    work: Mapping[str, Any] = field(repr=False)
-    """What the permit binds by its digest."""
-
-
-@dataclass(slots=True)
-class SiteAttempt:
-    """An admitted attempt on its way."""
-
-    note: AttemptNote
-    admission: Admission
-    access: Access = field(default_factory=Access)
-
-    @property
-    def lease(self) -> Lease:
-        return self.note.lease
-
-    @property
-    def capped_at(self) -> float:
-        """When its devices will have cost what they may."""
-        lease = self.lease
-        return cap_reached_at(self.admission.offer.price, lease.devices, lease.opened_at, lease.cap_micro)
-
-    @property
-    def extendable(self) -> bool:
-        """Whether its permit leaves room for a larger cap."""
-        return self.lease.cap_micro < self.admission.claims.limit_micro
-
-    def cost_micro(self, now_at: float) -> int:
-        return machine_cost_micro(self.admission.offer.price, self.lease.devices, self.lease.opened_at, now_at)
 
 
 class SiteDesk:
@@ -107,6 +70,7 @@ class SiteDesk:
         self._access = access or WholeStore()
         self._reaper = SiteReaper(state.directory, site)
         self._noting = threading.Lock()
+        self.warm = WarmRoom(state)
 
     def admit(self, flow_run_id: str, parameters: Mapping[str, Any]) -> Admission:
         """Check everything, and use the permit up. Nothing else is started or written for a refused run.
@@ -177,15 +141,25 @@ class SiteDesk:
             cap_micro=claims.cap_micro,
             opened_at=now_at,
             ends_at=min(claims.expires_at, money_ends_at + LEASE_MARGIN_S),
+            idle_s=idle_s(admission.work),
         )
-        attempt = SiteAttempt(AttemptNote(lease, claims.id, admission.flow_run_id), admission)
+        note = AttemptNote(
+            lease,
+            claims.id,
+            admission.flow_run_id,
+            warm=is_warm(admission.work),
+            cluster_lease=claims.cluster_lease,
+        )
+        attempt = SiteAttempt(note, admission)
         self.state.note(attempt.note)
         faults.passed(Point.LEASE_WRITTEN)
         self._post(attempt.note, ReportKind.OPENED)
         return attempt
 
     def open_cluster(self, attempt: SiteAttempt) -> Path:
-        """Open the store for the attempt and the lease's cluster, and write the flow process's context.
+        """Open the store for the attempt and a cluster, and write the flow process's context.
+
+        It is the warm cluster that the permit names, if that is still to be had, and otherwise one of the lease's own.
 
         Returns:
             The context file.
@@ -195,14 +169,31 @@ class SiteDesk:
             RefusedError: ``STORE_POLICY_TOO_LARGE``, ``STORE_SCOPE_UNSAFE``, likewise.
         """
         attempt.access = self._grant(attempt)
-        provider = self._providers(attempt.admission.pool)
-        address = provider.open(attempt.lease, attempt.admission.offer, self.site)
+        address = self._take_warm(attempt)
+        if address is None:
+            provider = self._providers(attempt.admission.pool)
+            address = provider.open(attempt.lease, attempt.admission.offer, self.site)
         faults.passed(Point.CLUSTER_UP)
         attempt.note = self.state.note(replace(attempt.note, ready_at=self.clock.now()))
         if attempt.access.is_due(self.clock.now()):
             # Machines may take longer to boot than credentials live.
             attempt.access = self._grant(attempt)
-        return self._write_context(attempt, address)
+        path = self._write_context(attempt, address)
+        if attempt.note.warm:
+            # It can be had from now on, and whoever places runs shall know that at once.
+            self.meter(attempt)
+        return path
+
+    def _take_warm(self, attempt: SiteAttempt) -> ClusterAddress | None:
+        cluster_lease = attempt.admission.claims.cluster_lease
+        if not cluster_lease:
+            return None
+        address = self.warm.take(attempt.lease, cluster_lease, self.clock.now())
+        if address is None:
+            logger.warning("The warm cluster %s is not to be had; %s gets its own", cluster_lease, attempt.lease.id)
+            return None
+        attempt.taken = cluster_lease
+        return address
 
     def _write_context(self, attempt: SiteAttempt, address: ClusterAddress) -> Path:
         lease = attempt.lease
@@ -221,7 +212,7 @@ class SiteDesk:
         return path
 
     def _context_file(self, attempt: SiteAttempt) -> Path:
-        return self.state.run_dir(attempt.lease.id) / "context.json"
+        return self.state.context_file(attempt.lease.id)
 
     def _grant(self, attempt: SiteAttempt) -> Access:
         return self._access.grant(attempt.admission.claims, attempt.admission.work, self.clock.now())
@@ -240,8 +231,13 @@ class SiteDesk:
         return True
 
     def close_cluster(self, attempt: SiteAttempt) -> None:
-        """Close the lease's cluster, up or on its way up. Safe to repeat."""
-        self._providers(attempt.admission.pool).close(attempt.lease.id)
+        """Close the attempt's cluster, up or on its way up. Safe to repeat.
+
+        A warm one that another attempt has taken is left to that.
+        """
+        if attempt.note.warm and not self.warm.keeps(attempt.note, self.clock.now()):
+            return
+        self._providers(attempt.admission.pool).close(attempt.taken or attempt.lease.id)
 
     def process_started(self, attempt: SiteAttempt, pid: int) -> None:
         """Write the flow process down, for whoever has to account for it after a kill."""
@@ -303,7 +299,9 @@ class SiteDesk:
                 note.process.wait(1.0)
         for pool in self.site.pools:
             if pool.name == note.lease.pool:
-                self._providers(pool).close(note.lease.id)
+                # Its worker is gone and so is whoever worked on it: also a cluster that it only might have taken.
+                for lease_id in filter(None, (note.lease.id, note.cluster_lease)):
+                    self._providers(pool).close(lease_id)
         if self._has_closed(note):
             self.state.forget(note.lease.id)
             return None
@@ -357,7 +355,7 @@ class SiteDesk:
             devices=lease.devices,
             outcome=outcome,
             started_at=lease.opened_at,
-            ended_at=max(self.clock.now(), note.ready_at or lease.opened_at),
+            ended_at=max(self.warm.charged_until(note, self.clock.now()), note.ready_at or lease.opened_at),
             ready_at=note.ready_at,
             exit_code=exit_code,
             egress_bytes=left.egress_bytes,

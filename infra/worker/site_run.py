@@ -20,7 +20,8 @@ from infra.core.errors import HeadraceError, UnavailableError
 from infra.core.metering import ReportOutcome, SiteReport
 from infra.core.units import usd
 from infra.ports import Clock
-from infra.worker.desk import Admission, SiteAttempt, SiteDesk
+from infra.worker.attempt import Admission, SiteAttempt
+from infra.worker.desk import SiteDesk
 from infra.worker.running import Running, StopReason
 
 logger = logging.getLogger("headrace.site")

@@ -5,7 +5,7 @@ Under the site's directory::
     permits/<permit>.json      which flow run used this permit; made before anything else, never removed
     runs/<lease>/record.json   an attempt in progress: its lease, its flow run, its process
     runs/<lease>/context.json  what its flow process is given (credentials: 0600)
-    runs/<lease>/cache/        the flow process's own directory
+    runs/<lease>/cache/        the flow process's own directory; of a warm attempt also what became of its cluster
     outbox/<name>.jws          signed reports that the object store has not taken yet
 """
 
@@ -34,6 +34,8 @@ class AttemptNote:
     Attributes:
         ready_at: When its cluster was usable, once it was.
         process: Its flow process, once there is one.
+        warm: Whether its cluster idles for another attempt to take; see :mod:`infra.worker.warm`.
+        cluster_lease: The warm attempt's lease whose cluster it may have taken; empty for none.
     """
 
     lease: Lease
@@ -41,6 +43,8 @@ class AttemptNote:
     flow_run_id: str
     ready_at: float | None = None
     process: ProcessIdentity | None = None
+    warm: bool = False
+    cluster_lease: str = ""
 
 
 class SiteState:
@@ -84,34 +88,33 @@ class SiteState:
             return "(unreadable)"
 
     def run_dir(self, lease_id: str) -> Path:
-        return self._runs / _file_name(lease_id)
+        return record_of(self._runs, lease_id).parent
+
+    def context_file(self, lease_id: str) -> Path:
+        return self.run_dir(lease_id) / "context.json"
 
     def cache_dir(self, lease_id: str) -> Path:
         return self.run_dir(lease_id) / "cache"
 
     def note(self, note: AttemptNote) -> AttemptNote:
         """Write an attempt down, or what is new about it."""
-        path = self.run_dir(note.lease.id)
-        (path / "cache").mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_private(path / "record.json", json.dumps(plain(note)).encode())
+        self.cache_dir(note.lease.id).mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(record_of(self._runs, note.lease.id), json.dumps(plain(note)).encode())
         return note
+
+    def noted(self, lease_id: str) -> AttemptNote | None:
+        """The attempt in progress with this lease; ``None`` when there is none."""
+        try:
+            return _read_note(record_of(self._runs, lease_id))
+        except (OSError, KeyError, TypeError, ValueError):
+            return None
 
     def notes(self) -> tuple[AttemptNote, ...]:
         """Attempts that are written down as in progress."""
         found = []
         for path in sorted(self._runs.glob("*/record.json")):
             try:
-                document = json.loads(path.read_bytes())
-                process = document["process"]
-                found.append(
-                    AttemptNote(
-                        **{
-                            **document,
-                            "lease": Lease(**document["lease"]),
-                            "process": ProcessIdentity(**process) if process else None,
-                        }
-                    )
-                )
+                found.append(_read_note(path))
             except (OSError, KeyError, TypeError, ValueError):
                 # A record is written whole or not at all: this one was spoilt from outside. It is kept for a person;
                 # its cluster ends with its lease.
@@ -120,9 +123,8 @@ class SiteState:
 
     def forget(self, lease_id: str) -> None:
         """Remove an attempt's files, its credentials first."""
-        path = self.run_dir(lease_id)
-        (path / "context.json").unlink(missing_ok=True)
-        shutil.rmtree(path, ignore_errors=True)
+        self.context_file(lease_id).unlink(missing_ok=True)
+        shutil.rmtree(self.run_dir(lease_id), ignore_errors=True)
 
     def post(self, key: str, token: str) -> None:
         """Put a signed report into the outbox; :meth:`deliver` takes it from there."""
@@ -155,6 +157,24 @@ class SiteState:
                 # Whatever the store's library throws, the report is still here and is tried again.
                 left += 1
         return left
+
+
+def record_of(runs: Path, lease_id: str) -> Path:
+    """The record of the attempt with this lease, under the directory of a site's runs."""
+    return runs / _file_name(lease_id) / "record.json"
+
+
+def _read_note(path: Path) -> AttemptNote:
+    """The attempt that is written down there; ``OSError``, ``KeyError``, ``TypeError`` or ``ValueError`` when none is."""
+    document = json.loads(path.read_bytes())
+    process = document["process"]
+    return AttemptNote(
+        **{
+            **document,
+            "lease": Lease(**document["lease"]),
+            "process": ProcessIdentity(**process) if process else None,
+        }
+    )
 
 
 def with_process(note: AttemptNote, pid: int) -> AttemptNote:

@@ -34,8 +34,9 @@ from infra.core.trust import PermitClaims, PermittedDataset
 from infra.core.workload import WorkKind
 from infra.ports import ClusterAddress, Lease
 from infra.worker import site_run as site_runs
+from infra.worker.attempt import SiteAttempt
 from infra.worker.context import SiteContext, newest_key
-from infra.worker.desk import SiteAttempt, SiteDesk
+from infra.worker.desk import SiteDesk
 from infra.worker.running import Running
 from infra.worker.site_run import ProcessEnd, SiteRun
 from infra.worker.site_state import SiteState

@@ -31,7 +31,7 @@ class MachineClusters(TaggedClusters):
             "instance_type": offer.instance_type,
             "device": offer.device,
             "spot": offer.purchase is Purchase.SPOT,
-            "idle_timeout_s": self._idle_timeout_s,
+            "idle_timeout_s": self._idle_timeout_s + lease.idle_s,
             "machine_ends_at": lease.ends_at + self.hard_end_margin_s,
             "serve_timeout_s": offer.boot_s + self._start_timeout_s / 2,
         }
