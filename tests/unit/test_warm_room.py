@@ -178,6 +178,7 @@ def test_a_dead_cluster_is_given_to_nobody_and_its_run_is_told_to_end(bench: War
 
 def test_of_many_at_once_exactly_one_wins(bench: WarmBench) -> None:
     for turn in range(20):
+        bench.clock.at = NOW_AT
         idling = bench.warm(f"w{turn}")
         takers = [bench.begin(f"t{turn}-{index}", cluster_lease=f"w{turn}") for index in range(3)]
         cache_dir, start = bench.desk.state.cache_dir(idling.lease.id), threading.Barrier(4)
