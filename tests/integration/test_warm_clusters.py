@@ -125,6 +125,8 @@ def in_background(site: WarmSite, attempt: SiteAttempt) -> Iterator[Future[SiteR
 def test_a_run_on_a_warm_cluster_starts_at_once_and_the_money_adds_up(site: WarmSite) -> None:
     idling = site.begin("w", "warm", keep_s=120.0)
     ready = site.open(idling)
+    # Dask ends a scheduler without work by itself: not while it may be kept.
+    assert LeaseDirectory.of(site.cloud_dir, "w").document()["order"]["idle_timeout_s"] == 300.0 + 120.0
     with in_background(site, idling) as kept:
         taker = site.begin("t", cluster_lease="w", sleep_s=0.2)
         context = site.open(taker)
