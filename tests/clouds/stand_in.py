@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -73,7 +74,7 @@ class StandIn:
         with self._locked():
             number = 2 + len(list(self.folder.glob("*.address")))
             (self.folder / f"{name}.address").touch()
-        machine = {"name": name, "address": f"127.0.0.{number}", "state": "running", "user_data": user_data}
+        machine = {"name": name, "address": self._address(number), "state": "running", "user_data": user_data}
         machine |= {"created_at": time.time(), **details}
         self._write(machine)
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
@@ -114,6 +115,11 @@ class StandIn:
                 with suppress(ProcessLookupError):
                     os.killpg(machine["pid"], signal.SIGKILL)
                 (self.folder / f"{name}.machine").unlink(missing_ok=True)
+
+    def _address(self, number: int) -> str:
+        """One out of a range that is the folder's: all schedulers have one port, and clouds run beside one another."""
+        high, low = hashlib.sha256(str(self.folder.resolve()).encode()).digest()[:2]
+        return f"127.{1 + high % 254}.{low}.{number}"
 
     def _write(self, machine: dict[str, Any]) -> None:
         temporary = self.folder / f".{machine['name']}"
