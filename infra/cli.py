@@ -48,11 +48,16 @@ def build() -> typer.Typer:
     return app
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; ends the process with its exit status."""
+def main(arguments: list[str] | None = None, given_clouds: object = None) -> None:
+    """Run the command line; ends the process with its exit status.
+
+    Args:
+        given_clouds: For ``drill``: makes the emulated clouds whose machines the drilled sites have, see
+            :data:`infra.drills.clouds.CloudsOf`. Nobody names them on a command line.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        build()(given, prog_name="headrace")
+        build()(given, prog_name="headrace", obj=given_clouds)
     except HeadraceError as error:
         if "--json" in given:
             print(json.dumps(error_answer(error), indent=2))

@@ -14,6 +14,7 @@ from infra.core.errors import InputError
 from infra.settings import PACKAGE_DIR, Settings
 
 if TYPE_CHECKING:
+    from infra.drills.clouds import CloudsOf
     from infra.drills.kill_matrix import Killed
     from infra.drills.report import DrillReport
 
@@ -21,6 +22,7 @@ KILL_MATRIX = "kill-matrix"
 
 
 def drill(
+    context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Drills, or kill-matrix.")] = None,
     all_drills: Annotated[bool, typer.Option("--all", help="All drills and the kill matrix.")] = False,
     list_drills: Annotated[bool, typer.Option("--list", help="Only tell which drills there are.")] = False,
@@ -64,9 +66,8 @@ def drill(
         except ValueError as error:
             remedy = f"use one of {', '.join(Point)}"
             raise InputError("UNKNOWN_POINT", str(error), "--point", remedy) from None
-        reports, killed = _play(
-            wanted, points, seed, home or Settings.from_env().home / "drills", config or PACKAGE_DIR, as_json
-        )
+        where = home or Settings.from_env().home / "drills"
+        reports, killed = _play(wanted, points, seed, where, config or PACKAGE_DIR, as_json, context.obj)
     passed = all(report.passed for report in reports) and all(row.passed for row in killed)
     if as_json:
         rows = [asdict(row) | {"passed": row.passed} for row in killed]
@@ -81,7 +82,13 @@ def drill(
 
 
 def _play(
-    wanted: list[str], points: list[Any], seed: int, home: Path, config: Path, quiet: bool
+    wanted: list[str],
+    points: list[Any],
+    seed: int,
+    home: Path,
+    config: Path,
+    quiet: bool,
+    others: CloudsOf | None,
 ) -> tuple[list[DrillReport], list[Killed]]:
     from infra.drills.kill_matrix import kill_matrix
     from infra.drills.play import play
@@ -92,12 +99,13 @@ def _play(
 
     reports, killed = [], []
     with Sandbox(home, say, config) as box:
+        emulated = [others(box)] if others is not None else []
         for name in wanted:
             say(f"— {name}")
             if name == KILL_MATRIX:
                 killed = kill_matrix(box, points, seed)
             else:
-                reports.append(play(name, box))
+                reports.append(play(name, box, emulated))
     return reports, killed
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import signal
 
-from infra.adapters.local_cloud.faults import CloudFaults
 from infra.core.lifecycle import RunState
 from infra.core.spot.sightings import Sighting
 from infra.drills.stage import Stage
-from infra.processes import ProcessIdentity
 
 REFUSED = Sighting.REFUSED.value
 
@@ -19,9 +17,9 @@ def cloud_outage(stage: Stage) -> None:
     under_way = stage.probe("in the cloud when it went", 15, purchases=["on_demand"])
     note = box.computing(under_way)
     stage.inject("no cloud's API answers")
-    stage.clouds_suffer(CloudFaults(away=True))
+    stage.clouds_go_away()
     stage.inject(f"all machines of the run at {note.lease.site} are killed")
-    _kill_machines(stage, under_way)
+    stage.machines_die(under_way)
     local = stage.probe("local work", purchases=["owned"])
     box.until(lambda: box.attempt(under_way).state.closed, "the loss to be seen")
     stage.detected("the running attempt is known to be lost")
@@ -41,7 +39,7 @@ def capacity_drought(stage: Stage) -> None:
     for holder in holders:
         box.computing(holder)
     stage.inject("no cloud offer has capacity")
-    stage.clouds_suffer(CloudFaults(refuse=("on-demand", "spot")))
+    stage.clouds_sell_out()
     run = stage.probe("would burst", waiting_usd_per_hour=200.0)
     box.until(lambda: _refusals(stage, run) >= 1, "a refusal")
     stage.detected("an offer refused, and rests from now on")
@@ -107,15 +105,6 @@ def control_plane_restart(stage: Stage) -> None:
     stage.went_on(alive and len(attempts) == 1, f"the site computed on, and {len(attempts)} attempt was enough")
     stage.recovered("settled and published after the restart")
     stage.expect(box.runs.run(run).state is RunState.PUBLISHED, "it is not published")  # type: ignore[union-attr]
-
-
-def _kill_machines(stage: Stage, run_id: str) -> None:
-    attempt = stage.box.attempt(run_id)
-    note = stage.box.computing(run_id, attempt.attempt)
-    for pid in stage.box.machines(note.lease):
-        identity = ProcessIdentity.of(pid)
-        if identity is not None:
-            identity.send(signal.SIGKILL)
 
 
 def _refusals(stage: Stage, run_id: str) -> int:

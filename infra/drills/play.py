@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 
 from infra.core.errors import HeadraceError
 from infra.drills import outages, trust, weather
+from infra.drills.clouds import Clouds, SimulatedClouds
 from infra.drills.judge import judge
 from infra.drills.platform import Platform
 from infra.drills.report import DrillReport
@@ -30,10 +32,14 @@ def about(name: str) -> str:
     return inspect.getdoc(DRILLS[name]) or ""
 
 
-def play(name: str, box: Platform) -> DrillReport:
-    """Play one drill to its end and judge what it left; its troubles are over afterwards, whatever happened."""
+def play(name: str, box: Platform, others: Iterable[Clouds] = ()) -> DrillReport:
+    """Play one drill to its end and judge what it left; its troubles are over afterwards, whatever happened.
+
+    Args:
+        others: Emulated clouds of the platform besides the simulated ones.
+    """
     report = DrillReport(name, about(name))
-    stage = Stage(box, report)
+    stage = Stage(box, report, (SimulatedClouds(box), *others))
     try:
         DRILLS[name](stage)
     except (AssertionError, HeadraceError) as problem:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from infra.adapters.local_cloud.faults import CloudFaults
-from infra.core.inventory import Cluster
+from infra.core.inventory import Purchase
+from infra.drills.clouds import Clouds
 from infra.drills.platform import PATIENCE_S, Platform
 from infra.drills.report import DrillReport, Finding, Invariant
 
@@ -17,11 +17,13 @@ class Stage:
     """One drill under way.
 
     Attributes:
+        clouds: All clouds of the platform.
         runs: Run ids of the drill by what it calls them.
     """
 
     box: Platform
     report: DrillReport
+    clouds: Sequence[Clouds]
     began: float = field(default_factory=time.monotonic)
     runs: dict[str, str] = field(default_factory=dict)
     degraded: Finding | None = None
@@ -96,16 +98,31 @@ class Stage:
             raise AssertionError(what)
 
     def cloud_sites(self) -> list[str]:
-        """Sites whose machines the simulated cloud provides."""
-        pools = [(site.name, pool) for site in self.box.control.sites for pool in site.pools]
-        return [name for name, pool in pools if pool.cluster is Cluster.LOCAL]
+        """Sites that sell machines which nobody owns."""
+        offers = [(site.name, offer) for site in self.box.control.sites for pool in site.pools for offer in pool.offers]
+        return sorted({name for name, offer in offers if offer.purchase is not Purchase.OWNED})
 
-    def clouds_suffer(self, faults: CloudFaults, sites: Iterable[str] | None = None) -> None:
-        for site in self.cloud_sites() if sites is None else sites:
-            faults.write(self.box.settings.site_dir(site))
+    def clouds_go_away(self) -> None:
+        for cloud in self.clouds:
+            cloud.go_away()
+
+    def clouds_sell_out(self) -> None:
+        for cloud in self.clouds:
+            cloud.sell_out()
+
+    def clouds_take_back_spot(self, after_s: float) -> None:
+        for cloud in self.clouds:
+            cloud.take_back_spot(after_s)
 
     def clouds_heal(self) -> None:
-        self.clouds_suffer(CloudFaults())
+        for cloud in self.clouds:
+            cloud.heal()
+
+    def machines_die(self, run_id: str) -> None:
+        """Kill all machines of the run's first attempt."""
+        note = self.box.computing(run_id)
+        for cloud in self.clouds:
+            cloud.kill_machines(note.lease)
 
     def _note(self, lines: list[str], what: str) -> None:
         line = f"{self.elapsed_s:.1f} s: {what}"

@@ -62,7 +62,7 @@ def credential_leak(stage: Stage) -> None:
     stage.expect(status == 0, out + err)
     box.until(lambda: box.attempt(run).state.closed, "its attempt to be closed", 60)
     stage.detected("its attempt is closed, paid by the control plane's own clock")
-    box.until(lambda: not box.machines(note.lease), "its machines to end", 60)
+    box.until(lambda: note.lease.id not in box.leases_in_use(), "its machines to end", 60)
     stage.see("its lease has ended: no machine is left")
     box.computing(run, 2)
     attempts = box.runs.attempts(run)

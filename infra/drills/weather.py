@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from infra import faults
-from infra.adapters.local_cloud.faults import CloudFaults
 from infra.core.lifecycle import AttemptState, RunState
 from infra.core.spot.sightings import Sighting
 from infra.drills.stage import Stage
@@ -18,7 +17,7 @@ def spot_storm(stage: Stage) -> None:
     box = stage.box
     box.land_digits()
     stage.inject(f"every spot machine is taken back after {SPOT_SERVICE_S:g} s of service")
-    stage.clouds_suffer(CloudFaults(reclaim={"spot": SPOT_SERVICE_S}))
+    stage.clouds_take_back_spot(SPOT_SERVICE_S)
     run = stage.train("on spot", epochs=40, purchases=["spot"])
     box.until(lambda: _reclaims(stage, run) >= 1, "the first reclaim")
     stage.detected("the first attempt is known to be reclaimed")

@@ -177,6 +177,10 @@ class Control:
         """Announce at the machine's metadata address that it is taken back, and do it then."""
         self._ask("reclaim", {"instance": instance, "notice_s": notice_s})
 
+    def fail(self, instance: str) -> None:
+        """Let the machine's host break: it is off at once, without notice."""
+        self._ask("fail", {"instance": instance})
+
     def cut(self, instance: str) -> None:
         """Partition: pull the machine's cable."""
         self._ask("cut", {"instance": instance})

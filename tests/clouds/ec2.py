@@ -157,6 +157,8 @@ class Ec2Emulator:
         machine = self._hypervisor.machine(arguments["instance"])
         if name == "reclaim":
             self._hypervisor.reclaim(machine.facts.id, float(arguments["notice_s"]))
+        elif name == "fail":
+            self._hypervisor.fail(machine.facts.id)
         elif name == "console":
             return machine.console
         elif machine.wire is None:
