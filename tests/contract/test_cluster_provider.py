@@ -24,6 +24,7 @@ from tests.integration.clusters_support import (
     client,
     lease,
     offer,
+    open_short,
     processes_of,
     running_standing_cluster,
     site,
@@ -216,8 +217,8 @@ def test_a_lease_that_has_ended_is_not_opened(provided: Provided) -> None:
 
 def test_an_ended_lease_disappears_by_itself(provided: Provided) -> None:
     life_s = {"memory": 0.1, "attached": 2.0, "local": 10.0, "ec2": 12.0, "slurm": 8.0, "gcp": 15.0, "account": 600.0}
-    provided.open("short", life_s=life_s[provided.name])
-    until(lambda: provided.provider.leases() == (), max(40.0, 2 * life_s[provided.name]))
+    held, _ = open_short(provided.provider, "short", life_s[provided.name], provided.offer, provided.site)
+    until(lambda: provided.provider.leases() == (), held.ends_at - time.time() + 40.0)
     if provided.name == "local":
         until(lambda: not processes_of(provided.state_dir, provided.provider))
 

@@ -16,6 +16,7 @@ import psutil
 from infra.adapters.clusters_attached import standing_cluster, standing_cluster_command
 from infra.adapters.clusters_local import LocalCloud
 from infra.adapters.local_cloud.records import LeaseDirectory
+from infra.core.errors import UnavailableError
 from infra.core.inventory import Cluster, Offer, Pool, Purchase, Site, TrustZone
 from infra.ports import ClusterAddress, Lease
 
@@ -35,6 +36,22 @@ def site(cluster: Cluster = Cluster.LOCAL) -> Site:
 def lease(lease_id: str, devices: int = 1, life_s: float = 60.0, at: float | None = None) -> Lease:
     opened_at = time.time() if at is None else at
     return Lease(lease_id, "run-1", 1, SITE, SITE, "offer-a", devices, 1_000_000, opened_at, opened_at + life_s)
+
+
+def open_short(
+    provider: Any, lease_id: str, life_s: float, offer: Offer, site: Site, devices: int = 1
+) -> tuple[Lease, ClusterAddress]:
+    """Open a lease that ends soon. When the start leaves little of it, as on a busy machine, another gets twice the time."""
+    for number in range(4):
+        held = lease(f"{lease_id}-{number}", devices, life_s * 2**number)
+        try:
+            address = provider.open(held, offer, site)
+        except UnavailableError:  # it ended while it started, as it must
+            continue
+        if held.ends_at - time.time() > life_s / 8:
+            return held, address
+        provider.close(held.id)
+    raise AssertionError(f"no start is done within {life_s * 8:g} s")
 
 
 def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:

@@ -28,7 +28,7 @@ from infra.ports import ClusterAddress, ReapReason
 from infra.worker.reaper import SiteReaper
 from tasks.departures import announced_in
 from tests.clouds.ec2 import Ec2Emulator
-from tests.integration.clusters_support import client, kill_keeper, lease, reaches, security, until
+from tests.integration.clusters_support import client, kill_keeper, lease, open_short, reaches, security, until
 from tests.integration.ec2_support import (
     ON_EC2,
     SCHEDULER_TYPE,
@@ -201,16 +201,16 @@ def test_machines_end_by_themselves_with_nobody_alive(
     monkeypatch.setattr(Ec2Cloud, "hard_end_margin_s", 1.0)
     hard_dir, idle_dir = tmp_path / "hard", tmp_path / "idle"
     with ec2_provider(cloud, hard_dir) as provider, ec2_provider(cloud, idle_dir, idle_timeout_s=4.0) as idle:
-        provider.open(lease("hard", life_s=16.0), ec2_offer(), ec2_site(cloud))
-        kill_keeper(hard_dir, "hard")
+        hard, _ = open_short(provider, "hard", 16.0, ec2_offer(), ec2_site(cloud))
+        kill_keeper(hard_dir, hard.id)
         idle.open(lease("idle"), ec2_offer(), ec2_site(cloud))
         kill_keeper(idle_dir, "idle")
         calls = len(cloud.calls)
-        until(lambda: not cloud.control.machines())
+        until(lambda: not cloud.control.machines(), max(0.0, hard.ends_at - time.time()) + 40.0)
         asked = {call.action for call in cloud.calls[calls:]}
         assert "TerminateInstances" not in asked
         ends = [
-            found["StateReason"]["Code"] for name in ("hard", "idle") for found in of_lease(cloud, name, ended=True)
+            found["StateReason"]["Code"] for name in (hard.id, "idle") for found in of_lease(cloud, name, ended=True)
         ]
         assert ends == ["Client.InstanceInitiatedShutdown"] * 4
         assert provider.leases() == ()

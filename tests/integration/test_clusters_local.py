@@ -21,7 +21,7 @@ from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.core.errors import InputError, UnavailableError
 from infra.worker.reaper import ReapReason, forget_closed, reap
 from tasks.departures import announced_in
-from tests.integration.clusters_support import client, lease, offer, processes_of, security, site, until
+from tests.integration.clusters_support import client, lease, offer, open_short, processes_of, security, site, until
 
 slow = pytest.mark.slow
 
@@ -124,13 +124,13 @@ def test_killing_the_process_that_opened_it_ends_everything(tmp_path: Path) -> N
 
 @slow
 def test_a_lease_s_hard_end_does_not_wait_for_busy_or_blocked_machines(cloud: LocalCloud, tmp_path: Path) -> None:
-    address = cloud.open(lease("busy", 2, life_s=12.0), offer(), site())
+    held, address = open_short(cloud, "busy", 12.0, offer(), site(), 2)
     with client(address) as connected:
         work = connected.submit(time.sleep, 600, workers=list(address.workers[:1]))
         blocked = connected.submit(_block_the_loop, workers=list(address.workers[1:]))
-        until(lambda: not processes_of(tmp_path, cloud))
+        until(lambda: not processes_of(tmp_path, cloud), max(0.0, held.ends_at - time.time()) + 40.0)
         del work, blocked
-    assert {record["why"] for record in machines(tmp_path, "busy", "worker")} == {"lease_ended"}
+    assert {record["why"] for record in machines(tmp_path, held.id, "worker")} == {"lease_ended"}
     assert cloud.leases() == ()
 
 

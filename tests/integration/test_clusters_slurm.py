@@ -23,7 +23,7 @@ from infra.core.errors import InputError, UnavailableError
 from infra.ports import ReapReason
 from infra.worker.reaper import SiteReaper
 from tests.clouds.slurm import Slurm
-from tests.integration.clusters_support import client, kill_keeper, lease, reaches, security, until
+from tests.integration.clusters_support import client, kill_keeper, lease, open_short, reaches, security, until
 from tests.integration.slurm_support import ON_SLURM, slurm_offer, slurm_provider, slurm_site
 
 pytestmark = list(ON_SLURM)
@@ -173,13 +173,12 @@ def test_a_job_ends_by_its_own_timer_with_nobody_to_end_it(
     slurm: Slurm, provider: SlurmClusters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provider, "hard_end_margin_s", 1.0)
-    held = lease("frozen", life_s=7.0)
-    provider.open(held, slurm_offer(), slurm_site())
-    keeper = LeaseDirectory.of(tmp_path, "frozen").keeper()
+    held, _ = open_short(provider, "frozen", 7.0, slurm_offer(), slurm_site())
+    keeper = LeaseDirectory.of(tmp_path, held.id).keeper()
     assert keeper is not None
     os.kill(keeper.pid, signal.SIGSTOP)  # it neither ends the lease nor lets its workers miss it
     try:
-        until(lambda: not slurm.jobs())
+        until(lambda: not slurm.jobs(), max(0.0, held.ends_at - time.time()) + 40.0)
         assert held.ends_at - 1.0 < time.time() < held.ends_at + 5.0
     finally:
         os.kill(keeper.pid, signal.SIGKILL)
