@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from infra.core.placement.decision import CostParts
+from infra.core.workload import WorkKind
 
 
 class Grouping(StrEnum):
@@ -97,8 +98,8 @@ def totals(spent: Iterable[Spent], by: Grouping) -> tuple[Total, ...]:
 def unit_costs(spent: Iterable[Spent]) -> tuple[UnitCost, ...]:
     """What an epoch, a thousand embeddings, a thousand predictions and a published run cost, where there were any.
 
-    Attempts that were lost on the way belong to their run's cost; runs that published nothing are spread over the
-    published ones in the last figure.
+    Attempts that were lost on the way belong to their run's cost; runs that published nothing, and what idled for them, are
+    spread over the published ones in the last figure.
     """
     attempts = list(spent)
     by_run: dict[str, int] = {}
@@ -111,8 +112,9 @@ def unit_costs(spent: Iterable[Spent]) -> tuple[UnitCost, ...]:
         made = sum(one.units[unit] for one in makers)
         if made:
             found.append(UnitCost(unit, per, made, sum(by_run[one.run_id] for one in makers) * per / made))
-    if published:
-        found.append(UnitCost("published runs", 1, float(len(published)), sum(by_run.values()) / len(published)))
+    asked_for = [one for one in published if one.kind != WorkKind.WARM]
+    if asked_for:
+        found.append(UnitCost("published runs", 1, float(len(asked_for)), sum(by_run.values()) / len(asked_for)))
     return tuple(found)
 
 

@@ -53,6 +53,11 @@ def test_a_unit_costs_all_attempts_of_its_run_over_what_was_made() -> None:
     assert unit_costs([spent("failed")]) == ()
 
 
+def test_what_idled_is_paid_by_the_runs_that_somebody_asked_for() -> None:
+    (runs,) = unit_costs([spent("e", 1, 40, published=True), spent("w", 1, 140, published=True, kind="warm")])
+    assert (runs.made, runs.micro) == (1.0, 200.0)
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(("eu", "us")), st.integers(0, 10**9))))
 def test_every_grouping_adds_up_to_the_same(drawn: list[tuple[str, str, int]]) -> None:
     rows = [spent(run, number, micro, site=site) for number, (run, site, micro) in enumerate(drawn)]
