@@ -23,8 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.adapters.cloud.order import WORKER_PATIENCE_S, MachineOrder
-from infra.adapters.cloud.user_data import hard_end_command
+from infra.adapters.cloud.common_arguments import common_arguments
+from infra.adapters.cloud.order import MachineOrder
 from infra.core.cluster_settings import AzureSettings, GcpSettings, OpenStackSettings
 
 
@@ -56,21 +56,7 @@ def render(order: MachineOrder, now_at: float) -> Rendered:
 
 
 def _common(order: MachineOrder, now_at: float) -> dict[str, Any]:
-    return {
-        "bootstrap": False,
-        "docker_image": order.settings.docker_image,
-        "docker_args": "",
-        "env_vars": {},
-        "extra_bootstrap": [hard_end_command(order.machine_ends_at, now_at)],
-        "n_workers": order.lease.devices,
-        "worker_class": "distributed.Worker",
-        "worker_options": {"nthreads": 1, "death_timeout": WORKER_PATIENCE_S},
-        "scheduler_options": {"idle_timeout": f"{order.idle_timeout_s:g}s"},
-        "name": f"headrace-{order.lease.id}",
-        "debug": False,
-        "asynchronous": True,
-        "shutdown_on_close": False,
-    }
+    return common_arguments(order, now_at) | {"docker_args": "", "env_vars": {}, "debug": False}
 
 
 def attached(machine_type: str) -> tuple[str, str | None]:
