@@ -168,7 +168,9 @@ def test_a_killed_emulator_s_machines_die_and_the_next_one_cleans_up(cloud: Ec2E
         aws_access_key_id=said["AWS_ACCESS_KEY_ID"], aws_secret_access_key=said["AWS_SECRET_ACCESS_KEY"])  # fmt: skip
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
     ec2.run_instances(ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, SubnetId=subnet, UserData=SERVER)
-    [row] = Control(said["AWS_ENDPOINT_URL"]).machines()
+    control = Control(said["AWS_ENDPOINT_URL"])
+    until(control.machines)
+    [row] = control.machines()
     until(lambda: serves(row["address"]))
     process.send_signal(signal.SIGKILL)
     process.communicate()

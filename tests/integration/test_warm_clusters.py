@@ -28,7 +28,7 @@ from infra.worker.attempt import SiteAttempt
 from infra.worker.context import SiteContext
 from infra.worker.desk import SiteDesk
 from infra.worker.site_state import SiteState
-from infra.worker.warm import Fate, settle
+from infra.worker.warm import Fate, reaches, settle
 from tasks.site_job import SiteResult
 from tasks.site_run import execute
 from tests.integration.clusters_support import processes_of, until
@@ -171,6 +171,8 @@ def test_a_run_whose_warm_cluster_died_boots_its_own(site: WarmSite) -> None:
     dead = site.open(idling)
     for machine in LeaseDirectory.of(site.cloud_dir, "w").machines().values():
         os.kill(machine["pid"], signal.SIGKILL)
+    # A killed process listens until the kernel has taken it down.
+    until(lambda: not reaches(dead.cluster.scheduler))
     with in_background(site, idling) as kept:
         taker = site.begin("t", cluster_lease="w", sleep_s=0.1)
         context = site.open(taker)
