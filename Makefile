@@ -26,6 +26,7 @@ $(STAMP): requirements.lock pyproject.toml
 		rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment (Debian: apt install python3.11-venv)" >&2; exit 2; }
 	$(RUN)/python -m pip install --quiet --no-deps -r requirements.lock
 	$(RUN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(RUN)/python -m infra.precompile
 	@touch $@
 
 deepspeed: $(STAMP) ## Add the second training engine (builds from source, needs gcc)

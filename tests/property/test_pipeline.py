@@ -281,13 +281,15 @@ def test_plans_of_a_narrowed_search_are_the_best_of_all(narrowed_at_once, proble
     counterfactuals_hold(*problem, decision)
 
 
-def crowded(seed: int) -> tuple[PipelineRequest, Snapshot]:
-    """Three or four stages that want the few devices of two or three offers, most of them at prices with windows."""
+def crowded(seed: int, windowed: float) -> tuple[PipelineRequest, Snapshot]:
+    """Three or four stages that want the few devices of two or three offers, so many of them at prices with windows."""
     rng = random.Random(seed)
     windows = ((1200, 360), (480, 1020), (0, 240), (60, 120))
 
     def offer(index: int) -> Offer:
-        changing = (PriceWindow(*rng.choice(windows), rng.choice((0.0, 0.4, 0.6, 1.5))),) if rng.random() < 0.7 else ()
+        changing = (
+            (PriceWindow(*rng.choice(windows), rng.choice((0.0, 0.4, 0.6, 1.5))),) if rng.random() < windowed else ()
+        )
         return Offer(
             f"o{index}",
             Purchase.ON_DEMAND,
@@ -349,10 +351,11 @@ def crowded(seed: int) -> tuple[PipelineRequest, Snapshot]:
 
 
 @pytest.mark.parametrize("tries", [0, 30])
-def test_stages_that_are_in_each_others_way_at_prices_with_windows(monkeypatch, tries):
+@pytest.mark.parametrize("windowed", [0.0, 0.7])
+def test_stages_that_are_in_each_others_way(monkeypatch, windowed, tries):
     monkeypatch.setattr(search, "CHEAP_TRIES", tries)
     for seed in range(150):
-        request, snapshot = crowded(seed)
+        request, snapshot = crowded(seed, windowed)
         decision = decide_pipeline(request, snapshot)
         oracle_agrees(request, snapshot, decision)
         form_holds(request, snapshot, decision)

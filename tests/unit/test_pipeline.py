@@ -10,10 +10,11 @@ import pytest
 import infra.core.placement.pipelines.decide as pipeline_module
 from infra.core.canonical import canonical
 from infra.core.errors import InputError
-from infra.core.inventory import DatasetVersion, Purchase
+from infra.core.inventory import DatasetVersion, Purchase, TrustZone
 from infra.core.placement.decision import ChangeKind, Outcome, ReasonCode
 from infra.core.placement.pipelines.decide import PipelineRequest, PipelineStage, StageInput, decide_pipeline
 from infra.core.placement.pipelines.share import Share, remaining, share_of
+from infra.core.pricing import Price, PriceWindow
 from infra.core.workload import DatasetRef, Fallback, Resources
 from tests.unit.placement_world import (
     EU,
@@ -71,6 +72,24 @@ def test_parallel_stages_share_the_devices_of_an_offer() -> None:
     starts = sorted(each.start_high_at - NOW_AT for each in wide.stages)
     assert starts[0] == 0
     assert starts[1] > 0
+
+
+@pytest.mark.parametrize("windows", [(), (PriceWindow(0, 1, 1.0),)], ids=["steady", "windows"])
+def test_so_many_stages_that_share_two_devices_are_planned_without_a_proof(windows: tuple[PriceWindow, ...]) -> None:
+    """Thirty runs of 600 to 1,500 s on two devices: nobody tries all of their orders, yet none holds a device in vain."""
+    shared = offer("owned", Purchase.OWNED, Price(USD, windows=windows), capacity=2)
+    world = snapshot(sites=(site("onprem", "DE", shared, zone=TrustZone.PRIVATE),))
+    fan = [stage(f"s{index:02}", units=400.0 + 20.0 * index) for index in range(30)]
+    plan = decide_pipeline(pipeline(*fan), world)
+    assert plan.outcome is Outcome.RUN
+    assert not plan.proven
+    spans = [(each.start_high_at, each.finish_high_at) for each in plan.stages]
+    for at, _ in spans:
+        assert sum(start_at <= at < finish_at for start_at, finish_at in spans) <= 2
+    held_s = sum(finish_at - start_at for start_at, finish_at in spans)
+    assert plan.finish_high_at - NOW_AT < held_s / 2 * 1.05
+    few = decide_pipeline(pipeline(*fan[:4]), world)
+    assert few.proven
 
 
 def test_what_others_hold_for_days_need_not_be_over_by_the_deadline() -> None:

@@ -19,12 +19,22 @@ take longest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 
 import numpy as np
 
-from infra.core.placement.pipelines.figures import Figures, Flags, Floats, Links, figures_of
+from infra.core.placement.pipelines.arrays import Flags, Floats, Whole
+from infra.core.placement.pipelines.figures import Figures, Links, figures_of, sites_of
+from infra.core.placement.pipelines.forest import (
+    Forest,
+    best_options,
+    best_price,
+    earliest,
+    root,
+    totals,
+    upwards,
+)
 from infra.core.placement.pipelines.objective import TRACE_S, Objective
 from infra.core.placement.pipelines.problem import OUTSIDE, Problem
 from infra.core.placement.pipelines.tables import Flow, Table, even_flow, primary_of, through_of
@@ -45,34 +55,28 @@ class Bounds:
 
     Attributes:
         primary: Index of each stage's primary input, or ``OUTSIDE``.
-        tolls: Of inputs that are not primary, as (stage that makes it, stage that reads it): micro-dollars by site.
+        options: Which options there are, ``[stages, choices, 1] bool``: stages have fewer than the one with the most.
+        tolls: Of inputs that are not primary, micro-dollars as ``[stage that reads, stage that makes, places] float64``.
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._problem, links, self.now_at = problem, Links(problem), problem.now_at
+        self._problem, self._links, self.now_at = problem, Links(problem), problem.now_at
         self.primary = [primary_of(stage) for stage in problem.stages]
-        self._kept = [
-            np.array([problem.place_of(stage.index, option.site) for option in stage.options], dtype=np.intp)
-            for stage in problem.stages
-        ]
-        self._sites = [np.array([option.site for option in stage.options], dtype=np.intp) for stage in problem.stages]
-        self._links = links
+        counts = np.array([len(stage.options) for stage in problem.stages])
+        self.options: Flags = (np.arange(counts.max()) < counts[:, None])[:, :, None]
+        self._sites = sites_of(problem, self.options.shape[1])
+        self._forest = _forest_of(problem, self.primary, self._sites)
         self._forks = any(len(each) > 1 for each in problem.children)
         self._hints: dict[bool, tuple[Flow, float]] = {}
-        self.tolls: dict[tuple[int, int], Floats] = {}
-        self._work_out(
-            [
-                figures_of(problem, stage, primary, links)
-                for stage, primary in zip(problem.stages, self.primary, strict=True)
-            ]
-        )
+        self.tolls: Floats = np.zeros((len(counts), len(counts), len(problem.sites)))
+        self._work_out(figures_of(problem, self._forest, self._sites, self._links))
         self._least_need_micro = self.root(self.need)
 
-    def _work_out(self, figures: list[Figures]) -> None:
+    def _work_out(self, figures: Figures) -> None:
         self._figures = figures
         self._priced: dict[tuple[bool, float], Table | None] = {}
         self._money: dict[bool, Table] = {}
-        self.time = self._table([each.time for each in figures], sums=False)
+        self.time = Table(figures.time, *upwards(self._forest, figures.time, self.tolls, False))
 
     def plenty(self, money_micro: float) -> bool:
         """Whether there is so much more money than any plan needs at least that bounds on needs are not worth their time."""
@@ -90,24 +94,26 @@ class Bounds:
 
     def _of_money(self, of_need: bool) -> Table:
         if of_need not in self._money:
-            money = [each.need if of_need else each.cost for each in self._figures]
-            self._money[of_need] = self._table(self._tolled(money, self.tolls), sums=True)
+            here = self._tolled(of_need, self.tolls)
+            self._money[of_need] = Table(here, *upwards(self._forest, here, self.tolls, True))
         return self._money[of_need]
 
-    def among(self, left: Sequence[Flags], ready_at: Sequence[float], deadline_at: float) -> Bounds:
+    def _tolled(self, of_need: bool, tolls: Floats) -> Floats:
+        """Costs or needs less the tolls that each stage gets back."""
+        money = self._figures.need if of_need else self._figures.cost
+        return money - np.take_along_axis(tolls.sum(axis=1), self._sites, axis=1)[:, :, None]
+
+    def among(self, left: Flags, ready_at: Floats, deadline_at: float) -> Bounds:
         """Bounds for plans with these options only, where no stage starts before its inputs can be there or too late.
 
         Args:
-            left: ``[choices, places]`` for each stage, for each place that is left to its primary input at least one true.
+            left: ``[stages, choices, places]``, for each stage and each place that is left to its primary input at least one true.
             ready_at: From :meth:`ends`.
         """
-        figures = []
-        for stage, own, each, at in zip(self._problem.stages, self._figures, left, ready_at, strict=True):
-            below = self.time.arrays[1][stage.index]
-            latest_at = deadline_at - np.where(np.isfinite(below), below, 0.0) + TRACE_S
-            figures.append(own.among(stage, each, at, latest_at))
+        below = self.time.arrays[1]
+        latest_at = deadline_at - np.where(np.isfinite(below), below, 0.0) + TRACE_S
         found = copy(self)
-        found._work_out(figures)
+        found._work_out(self._figures.among(self._problem, left, ready_at, latest_at))
         return found
 
     def seconds_left(self, stage: int, choices: Sequence[int], by_place: bool) -> list[list[float]]:
@@ -126,52 +132,39 @@ class Bounds:
         """Seconds, and micro-dollars beyond the tolls, for moving an input to a stage's options, by [place][choice]."""
         sites = self._sites[reader][choices]
         egress = size * self._links.micro[sites].T
-        toll = self.tolls.get((source, reader))
-        if toll is not None:
-            egress = egress - toll[:, None] + toll[sites]
+        toll = self.tolls[reader, source]
+        egress = egress - toll[:, None] + toll[sites]
         return (size * self._links.seconds[sites].T).tolist(), egress.tolist()
 
     def with_tolls(self) -> Bounds:
         """The same with the tolls that make the least cost of the whole pipeline highest; the same object if none do."""
-        found, highest, money = self.tolls, self.root(self.cost), [each.cost for each in self._figures]
+        best, highest, most = self.tolls, self.root(self.cost), self._links.micro.max(axis=0)
+        left = np.isfinite(self._figures.cost).any(axis=2)
         for stage in self._problem.stages:
-            others = [(parent, size) for parent, size in stage.parents if size and parent != self.primary[stage.index]]
-            open_options = np.isfinite(self._figures[stage.index].cost).any(axis=1).tolist()
-            sites = sorted({option.site for option, left in zip(stage.options, open_options, strict=True) if left})
-            if not others:
+            index, others = stage.index, [each for each in stage.parents if each[0] != self.primary[stage.index]]
+            if not any(size for _, size in others):
                 continue
-            all_but_one = self._links.micro.max(axis=0) * (
-                np.arange(len(self._problem.sites)) != np.array(sites)[:, None]
-            )
-            tried = {**found, **{(parent, stage.index): size * all_but_one for parent, size in others}}
-            _, least = self._upwards(self._tolled(money, tried), True, tried)
-            firsts = [row[..., 0] for row, primary in zip(least, self.primary, strict=True) if primary == OUTSIDE]
-            roots = np.zeros(len(sites)) + sum(firsts)
-            if roots.max() > highest:
-                best = int(roots.argmax())
-                highest = float(roots[best])
-                found = {**found, **{(parent, stage.index): size * all_but_one[best] for parent, size in others}}
-        if found is self.tolls:
+            before = best
+            for site in np.unique(self._sites[index][left[index]]).tolist():
+                tolls = before.copy()
+                for parent, size in others:
+                    tolls[index, parent] = size * most
+                    tolls[index, parent, site] = 0.0
+                _, least = upwards(self._forest, self._tolled(False, tolls), tolls, True)
+                bound = root(self._forest, least)
+                if bound > highest:
+                    best, highest = tolls, bound
+        if best is self.tolls:
             return self
         tolled = copy(self)
-        tolled.tolls = found
+        tolled.tolls = best
         tolled._work_out(self._figures)
         return tolled
 
-    def _tolled(self, money: Sequence[Floats], tolls: Mapping[tuple[int, int], Floats]) -> list[Floats]:
-        """Figures by stage, ``[..., choices, places]``, less the tolls that the stage gets back, ``[..., sites]``."""
-        found = list(money)
-        for (_, reader), toll in tolls.items():
-            found[reader] = found[reader] - toll[..., self._sites[reader]][..., None]
-        return found
-
     def best_options(self, table: Table) -> tuple[int, ...]:
         """The options that come to the least figure of the whole pipeline; of equal ones the fastest."""
-        choices: list[int] = []
-        for primary, here, below, seconds in zip(self.primary, *table.arrays[:2], self.time.arrays[0], strict=True):
-            at = 0 if primary == OUTSIDE else self._kept[primary][choices[primary]]
-            choices.append(int(np.lexsort((seconds[:, at], here[:, at] + below))[0]))
-        return tuple(choices)
+        here, below, _ = table.arrays
+        return tuple(best_options(self._forest, here, below, self.time.arrays[0]).tolist())
 
     def priced(self, of_need: bool, deadline_at: float) -> Table | None:
         """The table whose price of a second makes the bound of the whole pipeline highest; ``None`` when none helps."""
@@ -183,57 +176,42 @@ class Bounds:
     def _best_priced(self, of_need: bool, deadline_at: float) -> Table | None:
         """Prices by the flow that was best among more options, at first the even one; then, as long as that helps, by more flow
         along the plan's longest path."""
-        money = self._tolled([each.need if of_need else each.cost for each in self._figures], self.tolls)
-        seconds = [np.where(np.isfinite(each.time), each.time, 0.0) for each in self._figures]
+        forest, time = self._forest, self.time.arrays[0]
+        money = self._tolled(of_need, self.tolls)
+        seconds = np.where(np.isfinite(time), time, 0.0)
         left_s = deadline_at - self._problem.now_at
         highest, best = self.root(self.need if of_need else self.cost), None
         mean = max(1.0, highest) / max(1.0, left_s)
         flow, price = self._hints.get(of_need, (even_flow(self._problem), 0.0))
         for step in range(_FLOWS if self._forks else 1):
-            through = through_of(self._problem, flow)
+            flowing = np.array(through_of(self._problem, flow))[:, None, None] * seconds
             for grid in (_COARSE, _FINE) if not price else (_FINE,):
                 prices = (price or mean) * 4.0**grid
-                priced = [
-                    each + prices[:, None, None] * (through[index] * seconds[index]) for index, each in enumerate(money)
-                ]
-                below, least = self._upwards(priced, True, self.tolls)
-                firsts = [row[:, 0] for row, primary in zip(least, self.primary, strict=True) if primary == OUTSIDE]
-                roots = np.sum(firsts, axis=0) - prices * left_s
-                place = int(roots.argmax())
+                bound, place = best_price(forest, money, flowing, self.tolls, prices, left_s)
                 price = float(prices[place])
-            if roots[place] > highest:
-                highest, best = float(roots[place]), (priced, below, least, place, price, flow)
+            here = money + price * flowing
+            below, least = upwards(forest, here, self.tolls, True)
+            if bound > highest:
+                highest, best = bound, Table(here, below, least, price, flow)
             elif step:
                 break
-            choices = self._least_options([each[place] for each in priced], [each[place] for each in below])
-            longest, share = self._longest_path(choices), 1.0 / (step + 2)
+            longest, share = self._longest_path(best_options(forest, here, below, time).tolist()), 1.0 / (step + 2)
             flow = {arc: (1.0 - share) * each + share * (arc in longest) for arc, each in flow.items()}
-        if best is None:
-            return None
-        priced, below, least, place, price, flow = best
-        self._hints = {**self._hints, of_need: (flow, price)}
-        at_price = [[each[place] for each in part] for part in (priced, below, least)]
-        return Table(at_price[0], at_price[1], at_price[2], price, flow)
+        if best is not None:
+            self._hints = {**self._hints, of_need: (best.flow, best.price)}
+        return best
 
-    def _least_options(self, here: list[Floats], below: list[Floats]) -> tuple[int, ...]:
-        """The options that come to the least figure of the whole pipeline."""
-        choices: list[int] = []
-        for index, primary in enumerate(self.primary):
-            at = 0 if primary == OUTSIDE else self._kept[primary][choices[primary]]
-            choices.append(int((here[index][:, at] + below[index]).argmin()))
-        return tuple(choices)
-
-    def _longest_path(self, choices: tuple[int, ...]) -> set[tuple[int, int]]:
+    def _longest_path(self, choices: Sequence[int]) -> set[tuple[int, int]]:
         """The arcs (stage, child), and (``OUTSIDE``, first stage), along which a plan takes longest."""
         ends: list[float] = []
         before: list[int] = []
-        for stage, choice, figures, primary in zip(
-            self._problem.stages, choices, self._figures, self.primary, strict=True
-        ):
+        for stage, choice, primary in zip(self._problem.stages, choices, self.primary, strict=True):
             last = max([parent for parent, _ in stage.parents], key=ends.__getitem__, default=OUTSIDE)
-            place = 0 if primary == OUTSIDE else int(self._kept[primary][choices[primary]])
+            place = 0 if primary == OUTSIDE else int(self._forest.kept[primary, choices[primary]])
             before.append(last)
-            ends.append((0.0 if last == OUTSIDE else ends[last]) + float(figures.time[choice, place]))
+            ends.append(
+                (0.0 if last == OUTSIDE else ends[last]) + float(self._figures.time[stage.index, choice, place])
+            )
         path, at = set(), ends.index(max(ends))
         while at != OUTSIDE:
             path.add((before[at], at))
@@ -248,73 +226,23 @@ class Bounds:
 
     def root(self, table: Table) -> float:
         """Least figure of the whole pipeline."""
-        least = table.arrays[2]
-        return sum(float(least[index][0]) for index, primary in enumerate(self.primary) if primary == OUTSIDE)
+        return root(self._forest, table.arrays[2])
 
-    def totals(self, table: Table) -> list[Floats]:
-        """Least figure of the whole pipeline with a stage at each option and its primary input at each place, by stage:
-        ``[choices, places] float64``."""
-        found: list[Floats] = []
-        root = self.root(table)
-        for primary, here, below, least in zip(self.primary, *table.arrays, strict=True):
-            others = np.full(least.size, np.inf)
-            if primary == OUTSIDE:
-                others[:] = root - least[0]
-            else:
-                kept = self._kept[primary]
-                with np.errstate(invalid="ignore"):  # infinite less infinite: of what is left out already
-                    without = found[primary].min(axis=1) - least[kept]
-                np.fmin.at(others, kept, without)
-            found.append(here + others + below[:, None])
-        return found
+    def totals(self, table: Table) -> Floats:
+        """Least figure of the whole pipeline with a stage at each option and its primary input at each place:
+        ``[stages, choices, places]``."""
+        return totals(self._forest, *table.arrays)
 
-    def ends(self) -> tuple[list[float], list[Floats]]:
-        """When the inputs of each stage are there at the earliest, and when the pipeline ends at the earliest with the stage
-        at each of its options and its primary input at each place: ``[choices, places] float64``."""
-        problem = self._problem
-        finish_at: list[Floats] = []
-        starts: list[float] = []
-        found: list[Floats] = []
-        for stage, figures in zip(problem.stages, self._figures, strict=True):
-            ready_at = max((float(finish_at[parent].min()) for parent, _ in stage.parents), default=problem.now_at)
-            begin_at = np.full(figures.time.shape[1], ready_at)
-            primary = self.primary[stage.index]
-            if primary != OUTSIDE:
-                earliest_at = np.full(begin_at.size, np.inf)
-                np.minimum.at(earliest_at, self._kept[primary], finish_at[primary])
-                begin_at = np.maximum(begin_at, earliest_at)
-            starts.append(float(begin_at.min()))
-            end_at = begin_at + figures.time
-            finish_at.append(end_at.min(axis=1))
-            found.append(end_at + self.time.arrays[1][stage.index][:, None])
-        return starts, found
+    def ends(self) -> tuple[Floats, Floats]:
+        """When the inputs of each stage are there at the earliest, ``[stages]``, and when the pipeline ends at the earliest with
+        the stage at each of its options and its primary input at each place: ``[stages, choices, places]``."""
+        here, below, _ = self.time.arrays
+        return earliest(self._forest, here, below, self.now_at)
 
-    def _table(self, here: list[Floats], sums: bool) -> Table:
-        return Table(here, *self._upwards(here, sums, self.tolls))
 
-    def _upwards(
-        self, here: list[Floats], sums: bool, tolls: Mapping[tuple[int, int], Floats]
-    ) -> tuple[list[Floats], list[Floats]]:
-        """Totals from the last stages up: of sums (money), or of longest paths (time).
-
-        Args:
-            here: By stage, ``[..., choices, places]``.
-
-        Returns:
-            What hangs below each choice, ``[..., choices]``, and the least of a stage with it, ``[..., places]``.
-        """
-        below: list[Floats] = [np.zeros(each.shape[:-1]) for each in here]
-        least: list[Floats] = list(here)
-        for index in reversed(range(len(here))):
-            totals = below[index]
-            for child in self._problem.children[index]:
-                if self.primary[child] == index:
-                    values = least[child][..., self._kept[index]]
-                    totals = totals + values if sums else np.maximum(totals, values)
-                elif not sums:
-                    totals = np.maximum(totals, least[child].min(axis=-1, keepdims=True))
-                elif (index, child) in tolls:
-                    totals = totals + tolls[index, child][..., self._kept[index]]
-            below[index] = totals
-            least[index] = (here[index] + totals[..., None]).min(axis=-2)
-        return below, least
+def _forest_of(problem: Problem, primary: Sequence[int], sites: Whole) -> Forest:
+    kept = np.array([stage.kept for stage in problem.stages])[:, None]
+    waits = np.zeros((len(primary), len(primary)), dtype=np.bool_)
+    for stage in problem.stages:
+        waits[stage.index, [parent for parent, _ in stage.parents]] = True
+    return Forest(np.array(primary, dtype=np.int64), np.where(kept == OUTSIDE, sites, kept), waits)

@@ -42,7 +42,7 @@ from infra.core.placement.pipelines.search import Found, best_schedule
 from infra.core.placement.snapshot import Snapshot
 from infra.core.workload import Fallback
 
-PIPELINE_ENGINE = "headrace-pipeline/2"
+PIPELINE_ENGINE = "headrace-pipeline/3"
 """Changes whenever equal inputs may give another plan."""
 
 MOST_CHANGES = 3

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import math
 
-from infra.core.placement.fitting import back_at
-from infra.core.placement.pipelines.problem import Problem, Stage
+from infra.core.placement.pipelines.problem import Problem
 
 
 class Devices:
     """Who holds how many devices of an offer: from (minus infinity: already), until, devices."""
 
-    def __init__(self, problem: Problem, stage: Stage, choice: int) -> None:
-        option = stage.options[choice]
-        load = stage.world.loads.get(option.key)
-        self.capacity = option.offer.capacity
+    def __init__(self, problem: Problem, row: int) -> None:
+        self.capacity = problem.book.rows[row].offer.capacity
         self.held: list[tuple[float, float, int]] = [
-            (-math.inf, back_at(entry.at, problem.now_at), entry.devices) for entry in (load.releases if load else ())
+            (-math.inf, until_at, devices) for until_at, devices in problem.releases(row)
         ]
 
     def free(self, at: float) -> int:

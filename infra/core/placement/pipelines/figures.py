@@ -1,28 +1,27 @@
-"""What each stage of a pipeline costs and takes at least, at each of its options and for each place of its primary input."""
+"""What the stages of a pipeline cost and take at least, at each of their options and for each place of the primary input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infra.core.placement.costing import CAP_MARGIN_PERCENT, least_total
-from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
+from infra.core.placement.pipelines.arrays import Flags, Floats, Whole
+from infra.core.placement.pipelines.forest import ROOT, Forest
+from infra.core.placement.pipelines.problem import OUTSIDE, Option, Problem, Stage
 from infra.core.units import BYTES_PER_GB, SECONDS_PER_HOUR
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 _MARGIN = (100 + CAP_MARGIN_PERCENT) / 100
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Least cost, need and seconds of a stage, ``[choices, places] float64``; infinite where it is left out.
+    """Least cost, need and seconds, ``[stages, choices, places] float64``; infinite where something is left out.
 
     Attributes:
-        windowed: Whether the price has windows: ``[choices] bool``.
-        alone: Cost and need that the first two are made from, without moves of results: ``[choices, 2]``.
+        windowed: Whether the price has windows: ``[stages, choices]``.
+        alone: Cost and need that the first two are made from, without moves of results: ``[stages, choices, 2]``.
     """
 
     cost: Floats
@@ -31,24 +30,26 @@ class Figures:
     windowed: Flags
     alone: Floats
 
-    def among(self, stage: Stage, left: Flags, ready_at: float, end_at: Floats) -> Figures:
+    def among(self, problem: Problem, left: Flags, ready_at: Floats, end_at: Floats) -> Figures:
         """The same without some choices and places, and with no start before an instant and no end after one.
 
         Args:
-            left: ``[choices, places]``.
-            end_at: ``[choices]``.
+            left: ``[stages, choices, places]``.
+            ready_at: ``[stages]``.
+            end_at: ``[stages, choices]``.
         """
         cost, need, time = (np.where(left, each, np.inf) for each in (self.cost, self.need, self.time))
         alone = self.alone.copy()
-        for choice in np.flatnonzero(left.any(axis=1) & self.windowed).tolist():
-            option, earliest_at = stage.options[choice], max(ready_at, stage.options[choice].free_at)
+        for index, choice in np.argwhere(left.any(axis=2) & self.windowed).tolist():
+            stage = problem.stages[index]
+            option, earliest_at = stage.options[choice], max(float(ready_at[index]), stage.options[choice].free_at)
             figures = option.durations, option.high_s, stage.devices, option.egress_micro
-            latest_at = float(end_at[choice]) - option.high_s
+            latest_at = float(end_at[index, choice]) - option.high_s
             more = least_total(option.price, *figures, earliest_at, latest_at)
-            grown = np.maximum(np.array(more) - alone[choice], 0.0)
-            alone[choice] += grown
-            cost[choice] += grown[0]
-            need[choice] += grown[1]
+            grown = np.maximum(np.array(more) - alone[index, choice], 0.0)
+            alone[index, choice] += grown
+            cost[index, choice] += grown[0]
+            need[index, choice] += grown[1]
         return Figures(cost, need, time, self.windowed, alone)
 
 
@@ -63,51 +64,82 @@ class Links:
         self.micro = away * micro_per_gb / BYTES_PER_GB
 
 
-def figures_of(problem: Problem, stage: Stage, primary: int, links: Links) -> Figures:
-    """The figures of a stage that is charged for the way from its primary input."""
-    cost, need, time, rate = _alone(stage, problem.now_at)
-    windowed = np.array([bool(option.price.windows) for option in stage.options])
-    alone = np.hstack([cost, need])
-    if primary == OUTSIDE:
-        return Figures(cost, need, time, windowed, alone)
-    size, kept = dict(stage.parents)[primary], problem.stages[primary].kept
-    here = np.array([option.site for option in stage.options], dtype=np.intp)
-    seconds, egress = size * links.seconds[here], size * links.micro[here]
-    if kept != OUTSIDE:
-        seconds, egress = seconds[:, kept : kept + 1], egress[:, kept : kept + 1]
-        seconds, egress = (np.repeat(each, len(problem.sites), axis=1) for each in (seconds, egress))
+def sites_of(problem: Problem, most: int) -> Whole:
+    """Index of the site of each option, ``[stages, most]``; 0 where there is none."""
+    return np.array(
+        [
+            [option.site for option in stage.options] + [0] * (most - len(stage.options))
+            for stage in problem.stages
+        ],
+        dtype=np.int64,
+    )  # fmt: skip
+
+
+def figures_of(problem: Problem, forest: Forest, sites: Whole, links: Links) -> Figures:
+    """The figures of stages that are charged for the way from their primary inputs.
+
+    Args:
+        sites: From :func:`sites_of`.
+    """
+    stages, most = sites.shape
+    cost, need, time, per_s, windowed = _alone(problem, most)
+    alone = np.stack((cost, need), axis=2)
+    sizes = np.array(
+        [dict(stage.parents).get(at, 0) for stage, at in zip(problem.stages, forest.primary.tolist(), strict=True)]
+    )
+    # Where the primary input lies, if the site that keeps it is known: [stages, places].
+    lies_at = np.broadcast_to(np.arange(len(problem.sites)), (stages, len(problem.sites))).copy()
+    for index, primary in enumerate(forest.primary.tolist()):
+        if primary != ROOT and problem.stages[primary].kept != OUTSIDE:
+            lies_at[index] = problem.stages[primary].kept
+    seconds = sizes[:, None, None] * links.seconds[sites[:, :, None], lies_at[:, None, :]]
+    egress = sizes[:, None, None] * links.micro[sites[:, :, None], lies_at[:, None, :]]
     # Each amount is rounded up once: less than one micro-dollar of two roundings may be counted twice.
-    machine = np.maximum(0.0, rate * seconds - 1.0)
+    machine = np.maximum(0.0, per_s[:, :, None] * seconds - 1.0)
     return Figures(
-        cost + egress + machine,
-        need + egress + np.maximum(0.0, _MARGIN * machine - 1.0),
-        time + seconds,
+        cost[:, :, None] + egress + machine,
+        need[:, :, None] + egress + np.maximum(0.0, _MARGIN * machine - 1.0),
+        time[:, :, None] + seconds,
         windowed,
         alone,
     )
 
 
-def _alone(stage: Stage, now_at: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Least cost, need, seconds, and micro-dollars per second, when no input has to be moved: ``[choices, 1]``."""
+_NO_OPTION = (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, np.inf, np.inf)
+
+
+def _alone(problem: Problem, most: int) -> tuple[Floats, Floats, Floats, Floats, Flags]:
+    """Least cost, need, seconds, and micro-dollars per second, when no input has to be moved, and whether the price has windows:
+    ``[stages, most]``."""
     rows = [
-        (
-            option.price.micro_per_hour * stage.devices,
-            min((window.factor for window in option.price.windows), default=1.0),
-            bool(option.price.windows),
-            option.durations.machine_s,
-            option.high_s,
-            option.high_s - option.durations.handover_s,
-            option.egress_micro,
-            0.0 if stage.parents else option.free_at - now_at,
+        row
+        for stage in problem.stages
+        for row in (
+            *[_row(stage, option, problem.now_at) for option in stage.options],
+            *[_NO_OPTION] * (most - len(stage.options)),
         )
-        for option in stage.options
     ]
-    columns = np.array(rows, dtype=np.float64).reshape(len(rows), 8).T[:, :, None]
-    per_hour, factor, windows, machine_s, high_s, paid_s, egress, wait_s = columns
+    columns = np.array(rows).reshape(len(problem.stages), most, len(_NO_OPTION))
+    per_hour, factor, windows, machine_s, high_s, paid_s, egress, wait_s = np.moveaxis(columns, 2, 0)
     cost, paid = (np.ceil(per_hour * seconds / SECONDS_PER_HOUR - 1e-6) for seconds in (machine_s, paid_s))
     need = np.ceil(np.maximum(cost, paid) * (100 + CAP_MARGIN_PERCENT) / 100)
     # At the lowest price of its windows, where nothing is rounded.
     per_s = per_hour * np.minimum(1.0, factor) / SECONDS_PER_HOUR
-    cost = np.where(windows > 0.0, np.maximum(0.0, per_s * machine_s - 1), cost)
-    need = np.where(windows > 0.0, np.maximum(0.0, _MARGIN * per_s * paid_s - 2), need)
-    return cost + egress, need + egress, high_s + wait_s, per_s
+    windowed = windows > 0.0
+    cost = np.where(windowed, np.maximum(0.0, per_s * machine_s - 1), cost)
+    need = np.where(windowed, np.maximum(0.0, _MARGIN * per_s * paid_s - 2), need)
+    return cost + egress, need + egress, high_s + wait_s, per_s, windowed
+
+
+def _row(stage: Stage, option: Option, now_at: float) -> tuple[float, ...]:
+    price, durations = option.price, option.durations
+    return (
+        price.micro_per_hour * stage.devices,
+        min([window.factor for window in price.windows]) if price.windows else 1.0,
+        bool(price.windows),
+        durations.machine_s,
+        option.high_s,
+        option.high_s - durations.handover_s,
+        option.egress_micro,
+        0.0 if stage.parents else option.free_at - now_at,
+    )

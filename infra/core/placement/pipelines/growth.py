@@ -209,7 +209,7 @@ class Growth:
         if sum([devices for _, _, devices, _ in wanted]) <= problem.free[row]:
             return 0.0
         if row not in self._devices:
-            self._devices[row] = Devices(problem, stage, choice)
+            self._devices[row] = Devices(problem, row)
         wanted.sort(reverse=True)
         end_at, work, least_after_s = 0.0, 0.0, math.inf
         for begin_at, done_at, devices, after_s in wanted:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from infra.core.placement.pipelines.bounds import Bounds
 from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
 from infra.core.placement.pipelines.schedule import Schedule
@@ -102,6 +104,9 @@ def depths_of(
     found: list[Depth] = []
     wanted: dict[int, list[int]] = {}
     windowed, slope_micro = 0, 0.0
+    joining = _Joining(bounds, choices)
+    tolled = np.argwhere(bounds.tolls.any(axis=2)).tolist()
+    tolls = [(one, reader, bounds.tolls[reader, one].tolist()) for reader, one in tolled]
     for stage in reversed(problem.stages):
         index, options = stage.index, stage.options
         slopes = [_slope(stage, price) for choice in choices[index] if (price := options[choice].price).windows]
@@ -120,15 +125,11 @@ def depths_of(
                 waiting=tuple(
                     [(each.index, primary) for each in left[1:] if (primary := bounds.primary[each.index]) < index]
                 ),
-                joins=tuple([_join(bounds, each, index, choices[each.index]) for each in joins]),
+                joins=tuple([joining.at(each, index) for each in joins]),
                 open=tuple(sorted(source for group in groups for source in group)),
                 groups=groups,
-                tolls=tuple(
-                    [(one, toll.tolist()) for (one, reader), toll in bounds.tolls.items() if one < index < reader]
-                ),
-                own_tolls=tuple(
-                    [(one, toll.tolist()) for (one, reader), toll in bounds.tolls.items() if reader == index]
-                ),
+                tolls=tuple([(one, toll) for one, reader, toll in tolls if one < index < reader]),
+                own_tolls=tuple([(one, toll) for one, reader, toll in tolls if reader == index]),
                 windowed=windowed,
                 slope_micro=slope_micro,
                 wanted=wanted,
@@ -137,17 +138,29 @@ def depths_of(
     return found[::-1]
 
 
-def _join(bounds: Bounds, stage: Stage, index: int, choices: Sequence[int]) -> Join:
-    primary = bounds.primary[stage.index]
-    return Join(
-        primary=primary if primary < index else OUTSIDE,
-        seconds=bounds.seconds_left(stage.index, choices, primary < index),
-        others=tuple(
-            (source, *bounds.moving(source, stage.index, size, choices))
-            for source, size in stage.parents
-            if source < index and source != primary
-        ),
-    )
+class _Joining:
+    """Says what is known of a stage that is to come when some of its inputs are there."""
+
+    def __init__(self, bounds: Bounds, choices: Sequence[Sequence[int]]) -> None:
+        self._bounds, self._choices = bounds, choices
+        self._seconds: dict[tuple[int, bool], list[list[float]]] = {}
+        self._moving: dict[tuple[int, int], tuple[int, list[list[float]], list[list[float]]]] = {}
+
+    def at(self, stage: Stage, index: int) -> Join:
+        """When the stages before an index have their place."""
+        reader, primary = stage.index, self._bounds.primary[stage.index]
+        known, choices = primary < index, self._choices[stage.index]
+        if (reader, known) not in self._seconds:
+            self._seconds[reader, known] = self._bounds.seconds_left(reader, choices, known)
+        others = [(source, size) for source, size in stage.parents if source < index and source != primary]
+        for source, size in others:
+            if (source, reader) not in self._moving:
+                self._moving[source, reader] = (source, *self._bounds.moving(source, reader, size, choices))
+        return Join(
+            primary=primary if known else OUTSIDE,
+            seconds=self._seconds[reader, known],
+            others=tuple([self._moving[source, reader] for source, _ in others]),
+        )
 
 
 def flow_at(problem: Problem, table: Table, index: int) -> Flow:

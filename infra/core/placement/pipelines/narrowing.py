@@ -27,34 +27,29 @@ def narrowed(
         priced: A table of what is made least that prices time, if there is one.
     """
     deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
+    latest_at = min(deadline_at, ceiling.first if ceiling.timed else math.inf) + TRACE_S
     bounds, before = every, None
     for _ in range(_ROUNDS):
         if math.isinf(bounds.root(bounds.time)):
             return None
         ready_at, ends = bounds.ends()
-        latest_at = min(deadline_at, ceiling.first if ceiling.timed else math.inf) + TRACE_S
-        left = [end <= latest_at for end in ends]
+        left = every.options & (ends <= latest_at)
         if not bounds.plenty(limits.money_micro):
-            left = [
-                each & (whole(need) <= limits.money_micro)
-                for each, need in zip(left, bounds.totals(bounds.need), strict=True)
-            ]
+            left &= whole(bounds.totals(bounds.need)) <= limits.money_micro
         if not ceiling.timed:
-            for each, end, bound in zip(left, ends, bounds.totals(bounds.least_of(objective)), strict=True):
-                money = whole(bound)
-                each &= (money < ceiling.first) | ((money == ceiling.first) & (end <= ceiling.second + TRACE_S))
+            money = whole(bounds.totals(bounds.least_of(objective)))
+            left &= (money < ceiling.first) | ((money == ceiling.first) & (ends <= ceiling.second + TRACE_S))
             if priced is not None and bounds is every:
                 paid = priced.price * (deadline_at - every.now_at)
-                for each, bound in zip(left, every.totals(priced), strict=True):
-                    each &= whole(bound - paid) <= ceiling.first
-        if not all(each.any() for each in left):
+                left &= whole(every.totals(priced) - paid) <= ceiling.first
+        if not left.any(axis=(1, 2)).all():
             return None
-        count = sum(int(each.sum()) for each in left)
+        count = int(left.sum())
         if count == before:
             break
         before = count
         bounds = bounds.among(left, ready_at, deadline_at)
-    return [np.flatnonzero(each.any(axis=1)).tolist() for each in left], bounds
+    return [np.flatnonzero(each).tolist() for each in left.any(axis=2)], bounds
 
 
 def whole(bound: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from infra.core.inventory import Site, TrustZone
 from infra.core.jurisdictions import combine, permits
 from infra.core.placement.costing import least_total, run_total
 from infra.core.placement.estimate import LONGEST_RUN_S, Durations
-from infra.core.placement.pipelines.options import Inherited, OfferBook, Option, Row
+from infra.core.placement.fitting import back_at
+from infra.core.placement.pipelines.options import Inherited, OfferBook, Option
 from infra.core.placement.pipelines.plan import PipelineRequest, PipelineStage, ordered_stages
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.starts import durations_at
@@ -115,7 +116,7 @@ class Problem:
         self.balance = self.stages[0].world.balance
         self.children = [[v.index for v in self.stages if any(p == u.index for p, _ in v.parents)] for u in self.stages]
         self._parallel = _parallel(self.stages)
-        self.free = [self._free(row) for row in self.book.rows]
+        self.free = [self._free(row) for row in range(len(self.book.rows))]
         every = [range(len(stage.options)) for stage in self.stages]
         for each, scarce in zip(self.stages, scarce_among(self, every), strict=True):
             each.scarce = scarce
@@ -161,10 +162,14 @@ class Problem:
         allowed = zone.rank <= site.trust_zone.rank and all(permits(tags, site.jurisdiction) for tags in residency)
         return self._site_index[name] if allowed else OUTSIDE
 
-    def _free(self, row: Row) -> int:
+    def releases(self, row: int) -> list[tuple[float, int]]:
+        """Devices of an offer that runs have that are there already, as (until, devices)."""
+        load = self.stages[0].world.loads.get(self.book.rows[row].key)
+        return [(back_at(entry.at, self.now_at), entry.devices) for entry in load.releases] if load else []
+
+    def _free(self, row: int) -> int:
         """Devices of an offer that no run has that is there already."""
-        load = self.stages[0].world.loads.get(row.key)
-        return max(0, row.offer.capacity - (sum(entry.devices for entry in load.releases) if load else 0))
+        return max(0, self.book.rows[row].offer.capacity - sum([devices for _, devices in self.releases(row)]))
 
     def rivals(self, stage: int) -> frozenset[int]:
         """Stages that may run at the same time as this one: neither comes after the other."""

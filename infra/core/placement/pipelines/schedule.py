@@ -58,12 +58,12 @@ def in_order(problem: Problem, choices: tuple[int, ...], order: Sequence[float],
     deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
     starts, finishes = [0.0] * len(choices), [0.0] * len(choices)
     cost = need = 0
-    held: dict[tuple[str, str], Devices] = {}
+    held: dict[int, Devices] = {}
     for index in sorted(range(len(choices)), key=lambda each: (order[each], each)):
         stage, choice, run = problem.stages[index], choices[index], runs[index]
         ready_at = max((finishes[parent] for parent, _ in stage.parents), default=problem.now_at)
-        name = stage.options[choice].key
-        devices = held.get(name)
+        row = stage.options[choice].row
+        devices = held.get(row)
         after_at = ready_at if devices is None else devices.next_at(ready_at, stage.devices)
         limit_at = deadline_at if stage.deadline_at is None else min(deadline_at, stage.deadline_at)
         ways = [
@@ -79,7 +79,7 @@ def in_order(problem: Problem, choices: tuple[int, ...], order: Sequence[float],
             return None
         finishes[index] = starts[index] + run.high_s
         if devices is None:
-            devices = held[name] = Devices(problem, stage, choice)
+            devices = held[row] = Devices(problem, row)
         devices.held.append((starts[index], finishes[index], stage.devices))
     return Schedule(choices, tuple(starts), tuple(finishes), cost, need)
 
@@ -102,7 +102,7 @@ def one_after_the_other(problem: Problem, limits: Limits) -> tuple[Schedule, int
     finishes: list[float] = []
     cost = need = 0
     deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
-    held: dict[tuple[str, str], Devices] = {}
+    held: dict[int, Devices] = {}
     for stage in problem.stages:
         places = places_of(problem, stage, choices)
         ready_at = max((finishes[parent] for parent, _ in stage.parents), default=problem.now_at)
@@ -112,7 +112,7 @@ def one_after_the_other(problem: Problem, limits: Limits) -> tuple[Schedule, int
             run = problem.run(stage, choice, places)
             if run is None:
                 continue
-            devices = held.get(option.key)
+            devices = held.get(option.row)
             after_at = 0.0
             if devices is not None:
                 after_at = devices.next_at(ready_at, stage.devices)
@@ -124,11 +124,12 @@ def one_after_the_other(problem: Problem, limits: Limits) -> tuple[Schedule, int
                     found.append((own_cost, start_at + run.total_s, option.key, start_at, choice, finish_at, own_need))
         if not found:
             break
-        own_cost, _, key, start_at, choice, finish_at, own_need = min(found)
+        own_cost, _, _, start_at, choice, finish_at, own_need = min(found)
         choices.append(choice)
         starts.append(start_at)
         finishes.append(finish_at)
         cost, need = cost + own_cost, need + own_need
-        devices = held.setdefault(key, Devices(problem, stage, choice))
+        row = stage.options[choice].row
+        devices = held.setdefault(row, Devices(problem, row))
         devices.held.append((start_at, finish_at, stage.devices))
     return Schedule(tuple(choices), tuple(starts), tuple(finishes), cost, need), len(choices)

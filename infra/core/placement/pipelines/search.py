@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from heapq import heappop, heappush
 
@@ -30,11 +30,14 @@ from infra.core.placement.pipelines.narrowing import narrowed
 from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective, whole
 from infra.core.placement.pipelines.problem import Problem, scarce_among
 from infra.core.placement.pipelines.schedule import Limits, Schedule, in_order, one_after_the_other
-from infra.core.placement.pipelines.sharing import Sharing, crowds, fits
+from infra.core.placement.pipelines.sharing import TURNS_AT_WINDOWS, Sharing, crowds, fits
 from infra.core.placement.pipelines.tables import Table
 
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""
+
+MOST_TURNS = 200_000
+"""Turns of stages that want each other's devices that are tried, in all, before the search gives up its proof."""
 
 CHEAP_TRIES = 30
 """Labels that are taken up before anything is left out: most pipelines need no more."""
@@ -75,6 +78,7 @@ class Search:
         self._timed = objective is Objective.FINISH
         self._priced: tuple[Table | None, Table | None] = (None, None)
         self._shared: dict[tuple[int, ...], Schedule] = {}
+        self._turns_left = MOST_TURNS
         self._among([range(len(stage.options)) for stage in problem.stages], [stage.scarce for stage in problem.stages])
 
     def _among(self, choices: Sequence[Sequence[int]], scarce: Sequence[frozenset[int]]) -> None:
@@ -191,7 +195,7 @@ class Search:
                     if (key.first, key.second) > (first, second):
                         heappush(heap, (key.first, key.second, -depth, label.choices, label.starts, _CROWDED, label))
                         continue
-                best = self._shared.get(label.choices) or sharing.best(ceiling)
+                best = self._shared.get(label.choices) or self._share(sharing, ceiling)
                 # What is worse than the ceiling need not be the best of its kind: the search for it was cut short.
                 if best is not None and (ceiling is None or not objective.of(best).is_worse(ceiling)):
                     key = objective.of(best)
@@ -222,6 +226,17 @@ class Search:
                 heappush(heap, (ahead.first, second, -depth, label.choices, label.starts, ahead.position, label))
         return Found(None, True, taken)
 
+    @property
+    def tried_all(self) -> bool:
+        """Whether all orders of stages that want each other's devices were tried that might have been better."""
+        return self._turns_left > 0
+
+    def _share(self, sharing: Sharing, ceiling: Key | None) -> Schedule | None:
+        # When no more may be tried, the first order that comes to mind still is better than none.
+        shared = sharing.best(ceiling, max(self._turns_left, TURNS_AT_WINDOWS * (len(self._problem.stages) + 1)))
+        self._turns_left -= shared.turns
+        return shared.schedule
+
 
 def best_schedule(
     problem: Problem, bounds: Bounds, objective: Objective, limits: Limits, known: Schedule | None = None
@@ -231,4 +246,6 @@ def best_schedule(
     Args:
         known: A schedule within the limits, if there is one at hand.
     """
-    return Search(problem, bounds, objective, limits, known).run()
+    search = Search(problem, bounds, objective, limits, known)
+    found = search.run()
+    return found if search.tried_all else replace(found, proven=False)

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from infra.core.placement.costing import least_total
 from infra.core.placement.pipelines.devices import Devices
 from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective
+from infra.core.placement.pipelines.orders import NOBODY, Claims, best_order, earliest_end, next_at, nobody
 from infra.core.placement.pipelines.problem import Problem, Run, Stage
 from infra.core.placement.pipelines.schedule import Limits, Schedule, runs_of
+
+TURNS_AT_WINDOWS = 20
+"""A turn at a price with windows, each of whose edges is a start to be tried, takes so many times as long as another."""
 
 
 def crowds(problem: Problem, choices: Sequence[int]) -> dict[int, list[int]]:
@@ -35,13 +42,25 @@ def _crowded(problem: Problem, row: int, group: list[int]) -> bool:
 
 def fits(problem: Problem, schedule: Schedule, crowded: dict[int, list[int]]) -> bool:
     """Whether no offer is asked for more devices than it has."""
-    for members in crowded.values():
-        devices = Devices(problem, problem.stages[members[0]], schedule.choices[members[0]])
+    for row, members in crowded.items():
+        devices = Devices(problem, row)
         for member in members:
             devices.held.append((schedule.starts[member], schedule.finishes[member], problem.stages[member].devices))
         if any(devices.free(schedule.starts[member]) < 0 for member in members):
             return False
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The best schedule with some offers, ``None`` when there is none.
+
+    Attributes:
+        turns: How many were tried. When that is as many as might be tried, others could be better.
+    """
+
+    schedule: Schedule | None
+    turns: int
 
 
 class Sharing:
@@ -59,95 +78,87 @@ class Sharing:
         limits: Limits,
         objective: Objective,
     ) -> None:
-        self._problem, self._choices, self._crowded, self._objective = problem, choices, crowded, objective
-        self._row = {member: row for row, group in crowded.items() for member in group}
+        self._problem, self._choices, self._objective = problem, choices, objective
         runs = runs_of(problem, choices)
         assert runs is not None, "the options of a label are possible"
         self._runs: list[Run] = runs
-        self._devices = {
-            row: Devices(problem, problem.stages[group[0]], choices[group[0]]) for row, group in crowded.items()
-        }
-        self._tails = self._after()
-        self._free_at = [stage.options[choice].free_at for stage, choice in zip(problem.stages, choices, strict=True)]
+        self._prices = [stage.options[choice].price for stage, choice in zip(problem.stages, choices, strict=True)]
         self._deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
-        self._memo: dict[tuple[int, float], tuple[int, int]] = {}
-        self._windowed = [
-            bool(stage.options[choice].price.windows) for stage, choice in zip(problem.stages, choices, strict=True)
-        ]
         self._money = limits.money_micro
+        self._claims = _claims_of(problem, choices, runs, crowded, self._deadline_at)
+        self._offer: list[int] = self._claims.offer.tolist()
+        self._after_s: list[float] = self._claims.after_s.tolist()
+        self._latest_at: list[float] = self._claims.latest_at.tolist()
+        self._placed = nobody(len(choices))
+        self._memo: dict[tuple[int, float], tuple[int, int]] = {}
         self._starts: dict[int, float] = {}
         self._finishes: dict[int, float] = {}
         self._seen: set[tuple[tuple[int, float], ...]] = set()
         self._best: Schedule | None = None
         self._cutoff: Key | None = None
+        self._most = self._turns = 0
 
     def least_end_at(self) -> float:
         """When the pipeline ends at the earliest, whoever comes first."""
-        return self._earliest_end(list(range(len(self._choices))))[0]
+        return self._earliest_end()[0]
 
-    def best(self, cutoff: Key | None) -> Schedule | None:
-        """The best schedule with these offers that is no worse than the cutoff, if there is one."""
-        self._cutoff = cutoff
+    def best(self, cutoff: Key | None, most: int) -> Shared:
+        """The best schedule with these offers that is no worse than the cutoff, if there is one.
+
+        Args:
+            most: Turns that may be tried; where prices have windows each counts as ``TURNS_AT_WINDOWS``.
+        """
+        if not any(price.windows for price in self._prices):
+            return self._first_to_end(cutoff, most)
+        self._cutoff, self._most, self._turns = cutoff, most // TURNS_AT_WINDOWS, 0
         self._extend(0, 0)
-        return self._best
+        return Shared(self._best, most if self._turns >= self._most else self._turns * TURNS_AT_WINDOWS)
 
-    def _after(self) -> list[float]:
-        """Seconds from the end of each stage to the end of the pipeline at least."""
-        tails = [0.0] * len(self._choices)
-        for index in reversed(range(len(tails))):
-            tails[index] = max(
-                (self._runs[each].high_s + tails[each] for each in self._problem.children[index]), default=0.0
-            )
-        return tails
+    def _first_to_end(self, cutoff: Key | None, most: int) -> Shared:
+        """The best schedule where cost and need are the same for every order."""
+        problem, runs, latest_at = self._problem, self._runs, self._deadline_at
+        cost, need = sum(run.cost_micro for run in runs), sum(run.needed_micro for run in runs)
+        key = self._objective.key(cost, need, -math.inf)
+        dear = any(
+            stage.budget_micro is not None and run.needed_micro > stage.budget_micro
+            for stage, run in zip(problem.stages, runs, strict=True)
+        )
+        if dear or need > self._money or (cutoff is not None and key.is_worse(cutoff)):
+            return Shared(None, 0)
+        if cutoff is not None and cutoff.timed:
+            latest_at = min(latest_at, cutoff.first)
+        elif cutoff is not None and key.first == cutoff.first:
+            latest_at = min(latest_at, cutoff.second)
+        starts, turns = best_order(self._claims, problem.now_at, latest_at, TRACE_S, most)
+        if not starts.size:
+            return Shared(None, turns)
+        started = tuple(starts.tolist())
+        finishes = tuple([start_at + run.high_s for start_at, run in zip(started, runs, strict=True)])
+        return Shared(Schedule(self._choices, started, finishes, cost, need), turns)
 
-    def _earliest_end(self, left: list[int]) -> tuple[float, dict[int, float]]:
-        """When all ends at the earliest, by its inputs and by the devices that what is left needs for so long; and when what
-        is left can start, by its inputs."""
-        problem, runs, tails = self._problem, self._runs, self._tails
-        begins: dict[int, float] = {}
-        ends = dict(self._finishes)
-        end_at = max(ends.values(), default=0.0)
-        for index in left:
-            begin_at = max(problem.now_at, self._free_at[index])
-            for parent, _ in problem.stages[index].parents:
-                if ends[parent] > begin_at:
-                    begin_at = ends[parent]
-            begins[index] = begin_at
-            ends[index] = begin_at + runs[index].high_s
-            if ends[index] + tails[index] > end_at:
-                end_at = ends[index] + tails[index]
-        for row, group in self._crowded.items():
-            waiting = sorted([(begins[index], index) for index in group if index in begins], reverse=True)
-            if len(waiting) < 2:
-                continue
-            work, tail = 0.0, math.inf
-            for count, (begin_at, index) in enumerate(waiting):
-                work += problem.stages[index].devices * runs[index].high_s
-                tail = min(tail, tails[index])
-                if count:
-                    end_at = max(end_at, self._devices[row].done_at(begin_at, work) + tail)
-        return end_at, begins
+    def _earliest_end(self) -> tuple[float, list[float]]:
+        """When all ends at the earliest; and when what is left can start, by its inputs."""
+        begins_at, ends_at = np.zeros(len(self._choices)), np.zeros(len(self._choices))
+        end_at = earliest_end(self._claims, self._placed, self._problem.now_at, begins_at, ends_at)
+        return end_at, begins_at.tolist()
 
     def _least(self, index: int, begin_at: float) -> tuple[int, int]:
         """Least cost and need of a stage that cannot begin before an instant."""
-        run = self._runs[index]
-        if not self._windowed[index]:
+        run, price = self._runs[index], self._prices[index]
+        if not price.windows:
             return run.cost_micro, run.needed_micro
         if math.isinf(self._deadline_at):
             begin_at = self._problem.now_at  # a cheap window comes round every day
         found = self._memo.get((index, begin_at))
         if found is None:
-            stage, latest_at = (
-                self._problem.stages[index],
-                self._deadline_at - self._tails[index] - run.high_s + TRACE_S,
-            )
-            price, figures = stage.options[self._choices[index]].price, (run.durations, run.high_s)
-            found = least_total(price, *figures, stage.devices, run.egress_micro, begin_at, latest_at)
-            self._memo[index, begin_at] = found
+            latest_at = self._deadline_at - self._after_s[index] - run.high_s + TRACE_S
+            figures = run.durations, run.high_s, self._problem.stages[index].devices, run.egress_micro
+            found = self._memo[index, begin_at] = least_total(price, *figures, begin_at, latest_at)
         return found
 
     def _extend(self, cost: int, need: int) -> None:
-        left = [index for index in range(len(self._choices)) if index not in self._starts]
+        stages, finishes = self._problem.stages, self._finishes
+        left = [index for index in range(len(stages)) if index not in finishes]
         if not left:
             self._keep(cost, need)
             return
@@ -156,12 +167,12 @@ class Sharing:
             return
         self._seen.add(state)
         # No order of what is left makes this cheaper or earlier than that.
-        end_at, begins = self._earliest_end(left)
+        end_at, begins_at = self._earliest_end()
         if end_at - TRACE_S > self._deadline_at:
             return
         least_cost, least_need = cost, need
         for index in left:
-            own_cost, own_need = self._least(index, begins[index])
+            own_cost, own_need = self._least(index, begins_at[index])
             least_cost, least_need = least_cost + own_cost, least_need + own_need
         if least_need > self._money:
             return
@@ -170,16 +181,15 @@ class Sharing:
             return
         if self._cutoff is not None and key.is_worse(self._cutoff):
             return
-        stages, finishes = self._problem.stages, self._finishes
         ready = [index for index in left if all(parent in finishes for parent, _ in stages[index].parents)]
         # What shares no devices cannot get in anybody's way: its turn makes no difference.
-        alone = next((index for index in ready if index not in self._row), None)
+        alone = next((index for index in ready if self._offer[index] == NOBODY), None)
         # Long ones first: the first schedule is then a good one, and most others are cut short by it.
         for index in [alone] if alone is not None else sorted(ready, key=self._length, reverse=True):
             self._place(stages[index], cost, need)
 
     def _length(self, index: int) -> float:
-        return self._runs[index].high_s + self._tails[index]
+        return self._runs[index].high_s + self._after_s[index]
 
     def _keep(self, cost: int, need: int) -> None:
         ordered = range(len(self._choices))
@@ -193,23 +203,58 @@ class Sharing:
         return key.first, key.second, schedule.starts
 
     def _place(self, stage: Stage, cost: int, need: int) -> None:
-        problem, index, choice = self._problem, stage.index, self._choices[stage.index]
-        run, row = self._runs[index], self._row.get(index)
+        problem, index, choice, placed = self._problem, stage.index, self._choices[stage.index], self._placed
+        run = self._runs[index]
         ready_at = max((self._finishes[parent] for parent, _ in stage.parents), default=problem.now_at)
-        held = None if row is None else self._devices[row]
-        after_at = ready_at if held is None else held.next_at(ready_at, stage.devices)
-        limit_at = self._deadline_at if stage.deadline_at is None else min(self._deadline_at, stage.deadline_at)
+        crowded = self._offer[index] != NOBODY
+        after_at = next_at(self._claims, placed, index, ready_at) if crowded else ready_at
         for start_at in problem.starts(stage, choice, ready_at, after_at):
             finish_at = start_at + run.high_s
             own_cost, own_need = problem.money(stage, choice, run, start_at)
-            if finish_at > limit_at or need + own_need > self._money:
+            if finish_at > self._latest_at[index] or need + own_need > self._money:
                 continue
             if stage.budget_micro is not None and own_need > stage.budget_micro:
                 continue
+            if self._turns >= self._most:
+                return
+            self._turns += 1
             self._starts[index], self._finishes[index] = start_at, finish_at
-            if held is not None:
-                held.held.append((start_at, finish_at, stage.devices))
+            placed.yes[index], placed.start_at[index], placed.finish_at[index] = True, start_at, finish_at
             self._extend(cost + own_cost, need + own_need)
-            if held is not None:
-                held.held.pop()
+            placed.yes[index] = False
             del self._starts[index], self._finishes[index]
+
+
+def _claims_of(
+    problem: Problem, choices: tuple[int, ...], runs: list[Run], crowded: dict[int, list[int]], deadline_at: float
+) -> Claims:
+    stages = problem.stages
+    count = len(stages)
+    waits, offer = np.zeros((count, count), dtype=np.bool_), np.full(count, NOBODY)
+    after_s = [0.0] * count
+    for stage in reversed(stages):
+        own_s = runs[stage.index].high_s + after_s[stage.index]
+        for parent, _ in stage.parents:
+            waits[stage.index, parent] = True
+            after_s[parent] = max(after_s[parent], own_s)
+    rows = list(crowded)
+    for place, row in enumerate(rows):
+        offer[crowded[row]] = place
+    releases = [problem.releases(row) for row in rows]
+    most = max(map(len, releases), default=0)
+    held = [[*each, *[(0.0, 0)] * (most - len(each))] for each in releases]
+    return Claims(
+        free_at=np.array([stage.options[choice].free_at for stage, choice in zip(stages, choices, strict=True)]),
+        seconds=np.array([run.high_s for run in runs]),
+        after_s=np.array(after_s),
+        latest_at=np.array(
+            [deadline_at if stage.deadline_at is None else min(deadline_at, stage.deadline_at) for stage in stages]
+        ),
+        punctual=np.array([not stage.may_wait and not stage.parents for stage in stages]),
+        devices=np.array([stage.devices for stage in stages]),
+        waits=waits,
+        offer=offer,
+        capacity=np.array([problem.book.rows[row].offer.capacity for row in rows], dtype=np.int64),
+        held=np.array([[devices for _, devices in each] for each in held], dtype=np.int64).reshape(len(rows), most),
+        held_until_at=np.array([[at for at, _ in each] for each in held], dtype=np.float64).reshape(len(rows), most),
+    )

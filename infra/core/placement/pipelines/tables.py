@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from infra.core.placement.pipelines.figures import Floats
+from infra.core.placement.pipelines.arrays import Floats
 from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
 
 Flow = dict[tuple[int, int], float]
@@ -14,7 +14,7 @@ class Table:
     """Least figures of one kind, as arrays for bounds of bounds and as lists for the search.
 
     Attributes:
-        arrays: By stage, the three that follow as ``[choices, places]``, ``[choices]`` and ``[places] float64``.
+        arrays: The three that follow, as ``[stages, choices, places]``, ``[stages, choices]`` and ``[stages, places] float64``.
         here: Of a stage by [stage][choice][place of its primary input].
         below: Of everything that hangs below it, by [stage][choice].
         least: Of a stage and everything below, by [stage][place of its primary input].
@@ -23,27 +23,22 @@ class Table:
     """
 
     def __init__(
-        self,
-        here: list[Floats],
-        below: list[Floats],
-        least: list[Floats],
-        price: float = 0.0,
-        flow: Flow | None = None,
+        self, here: Floats, below: Floats, least: Floats, price: float = 0.0, flow: Flow | None = None
     ) -> None:
         self.arrays = here, below, least
         self.price, self.flow = price, flow or {}
 
     @cached_property
     def here(self) -> list[list[list[float]]]:
-        return [each.tolist() for each in self.arrays[0]]
+        return self.arrays[0].tolist()
 
     @cached_property
     def below(self) -> list[list[float]]:
-        return [each.tolist() for each in self.arrays[1]]
+        return self.arrays[1].tolist()
 
     @cached_property
     def least(self) -> list[list[float]]:
-        return [each.tolist() for each in self.arrays[2]]
+        return self.arrays[2].tolist()
 
 
 def primary_of(stage: Stage) -> int:
