@@ -36,7 +36,7 @@ from infra.core.placement.pipelines.tables import Table
 MOST_LABELS = 200_000
 """Labels that are taken up before the search gives up its proof."""
 
-MOST_TURNS = 200_000
+MOST_TURNS = 1_000_000
 """Turns of stages that want each other's devices that are tried, in all, before the search gives up its proof."""
 
 CHEAP_TRIES = 30
