@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
+from statistics import NormalDist
 
 from infra.core.inventory import Offer, Site
 from infra.core.placement.costing import needed, run_cost
 from infra.core.placement.estimate import BOOT_SPREAD, estimate
 from infra.core.placement.pipelines.decide import PipelineRequest, PipelineStage
-from infra.core.placement.snapshot import Snapshot
+from infra.core.placement.snapshot import Release, Snapshot
 from infra.core.units import period_of
 from infra.core.workload import Fallback
 from tests.property.oracle import (
@@ -32,6 +33,19 @@ from tests.property.oracle import (
 DAY_S = 86_400.0
 
 
+def _late(request: PipelineRequest, snapshot: Snapshot) -> Snapshot:
+    """Whoever holds devices brings them back as late as the most cautious stage has to expect."""
+    wanted = max(stage.request.deadline_probability for stage in request.stages)
+    steps = NormalDist().inv_cdf(wanted) / NormalDist().inv_cdf(0.9)
+    loads = []
+    for load in snapshot.loads:
+        releases = tuple(
+            Release(r.at if r.late_at is None else r.at + (r.late_at - r.at) * steps, r.devices) for r in load.releases
+        )
+        loads.append(replace(load, releases=releases))
+    return replace(snapshot, loads=tuple(loads))
+
+
 @dataclass
 class Plan:
     """A plan in the making."""
@@ -45,7 +59,7 @@ class Oracle:
     """The best of all plans by (cost, finish); ``None`` when there is none."""
 
     def __init__(self, request: PipelineRequest, snapshot: Snapshot) -> None:
-        self.request, self.snapshot, self.now = request, snapshot, snapshot.now_at
+        self.request, self.snapshot, self.now = request, _late(request, snapshot), snapshot.now_at
         self.by_name = {stage.name: stage for stage in request.stages}
         balance = next(
             b for b in snapshot.balances if b.tenant == request.tenant and b.period == period_of(snapshot.now_at)

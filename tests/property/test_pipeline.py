@@ -20,9 +20,9 @@ from infra.core.placement.pipelines.decide import (
     PipelineRequest,
     PipelineStage,
     StageInput,
-    apply_to_pipeline,
     decide_pipeline,
 )
+from infra.core.placement.pipelines.remedies import apply_to_pipeline
 from infra.core.placement.snapshot import Health, Rate, SiteHealth, Snapshot
 from infra.core.policy import Policy
 from infra.core.pricing import Price, PriceWindow

@@ -163,7 +163,7 @@ class OfferBook:
         devices = world.request.resources.devices
         if devices not in self._free_at:
             self._free_at[devices] = [
-                world.now_at if row.key not in world.loads else _free_at(world, row, 0.0) for row in self.rows
+                world.now_at if row.key not in world.loads else free_at(world, row, 0.0) for row in self.rows
             ]
         return self._free_at[devices]
 
@@ -192,8 +192,8 @@ class OfferBook:
             durations = durations_at(world, row.where, row.offer, transfer_s)
             if durations is None:
                 continue
-            free_at = _free_at(world, row, durations.total_s) if row.key in world.queue else free[index]
-            if free_at is None:
+            open_at = free_at(world, row, durations.total_s) if row.key in world.queue else free[index]
+            if open_at is None:
                 continue
             found.append(
                 Option(
@@ -205,7 +205,7 @@ class OfferBook:
                     view,
                     row.price,
                     row.key,
-                    free_at,
+                    open_at,
                     row.edges if may_wait else (),
                     durations,
                     durations.at(probability),
@@ -225,7 +225,7 @@ class OfferBook:
         return tuple(sorted(found))
 
 
-def _free_at(world: World, row: Row, seconds: float) -> float | None:
+def free_at(world: World, row: Row, seconds: float) -> float | None:
     """When its devices are free for so long of the runs that are there already; ``None`` when not within the longest run."""
     enough_at = availability(world, row.where, row.offer, seconds).enough_at
     return None if enough_at is None or enough_at > world.now_at + LONGEST_RUN_S else enough_at
@@ -241,6 +241,6 @@ def _reasons(world: World, row: Row, view: SiteView) -> Iterable[Reason]:
         why = "TOO_LONG" if rate_for(world.rates, row.offer) else "NO_RATE"
         kind, device = world.request.kind.value, row.offer.device
         yield reason(ReasonCode.ESTIMATE_UNKNOWN, kind=kind, device=device, why=why, longest_s=LONGEST_RUN_S)
-    elif _free_at(world, row, durations.total_s) is None:
+    elif free_at(world, row, durations.total_s) is None:
         free = availability(world, row.where, row.offer, durations.total_s).free
         yield reason(ReasonCode.CAPACITY_BUSY, free=free, needed=world.request.resources.devices)

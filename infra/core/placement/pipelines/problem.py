@@ -17,6 +17,7 @@ from infra.core.placement.estimate import LONGEST_RUN_S, Durations
 from infra.core.placement.fitting import back_at
 from infra.core.placement.pipelines.options import Inherited, OfferBook, Option
 from infra.core.placement.pipelines.plan import PipelineRequest, PipelineStage, ordered_stages
+from infra.core.placement.pipelines.waits import at_high_estimates
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.starts import durations_at
 from infra.core.placement.world import World
@@ -81,6 +82,7 @@ class Problem:
     """The whole input of one search.
 
     Attributes:
+        snapshot: As it is at the high estimates of when devices come back; ``expected`` is what was given.
         book: All offers; ``free`` are the devices of each that no run has that is there already.
         children: Stages that wait for a stage, by index.
 
@@ -89,7 +91,9 @@ class Problem:
     """
 
     def __init__(self, request: PipelineRequest, snapshot: Snapshot) -> None:
-        self.request, self.snapshot, self.now_at = request, snapshot, snapshot.now_at
+        self.request, self.expected, self.now_at = request, snapshot, snapshot.now_at
+        probability = max([stage.request.deadline_probability for stage in request.stages], default=0.0)
+        self.snapshot = snapshot = at_high_estimates(snapshot, probability)
         if request.deadline_at is not None and request.deadline_at <= self.now_at:
             raise InputError(
                 "DEADLINE_PAST",
