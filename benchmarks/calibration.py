@@ -132,7 +132,7 @@ def made_up(seed: int) -> Iterator[dict]:
 
 
 def real(directory: Path) -> Iterator[dict]:
-    for path in sorted(directory.glob("*.csv")):
+    for path in sorted((directory / "batch" if (directory / "batch").is_dir() else directory).glob("*.csv")):
         groups: dict[int, list[Observation]] = defaultdict(list)
         with path.open(encoding="utf-8") as lines:
             for job in csv.DictReader(lines):
@@ -169,14 +169,16 @@ def of_file(path: Path) -> Iterator[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--traces", type=Path, help="directory of batch traces")
+    parser.add_argument("--traces", type=Path, help="directory of batch traces, or the one above its folder `batch`")
     parser.add_argument("--history", type=Path, help="past runs in a CSV file, instead of everything else")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     rows = list(of_file(given.history)) if given.history else list(made_up(given.seed))
     if given.traces and not given.history:
-        rows += list(real(given.traces))
+        if not (found := list(real(given.traces))):
+            parser.error(f"no batch trace in {given.traces}: give a directory with files *.csv")
+        rows += found
     if given.json:
         print(json.dumps({"rows": rows}, indent=2))
         return

@@ -102,21 +102,21 @@ def test_what_others_hold_for_days_need_not_be_over_by_the_deadline() -> None:
     assert plan.cost_micro == 0
 
 
-@pytest.mark.parametrize(("probability", "late_s"), [(0.5, 1000.0), (0.9, 4000.0)])
-def test_who_is_waited_for_may_be_late(probability: float, late_s: float) -> None:
+def test_who_is_waited_for_may_be_late() -> None:
     """The owned devices come back in 1,000 s, and with nine of ten in 4,000 s: the deadline is held against that."""
     held = OfferLoad("onprem", "owned", (Release(NOW_AT + 1000, 2, late_at=NOW_AT + 4000),))
-    chain = [stage(name, *inputs, deadline_probability=probability) for name, *inputs in (("a",), ("b", "a"))]
-    plan = decide_pipeline(pipeline(*chain), snapshot(loads=(held,)))
+    chain = pipeline(stage("a"), stage("b", "a"))
+    plan = decide_pipeline(chain, snapshot(loads=(held,)))
     assert set(sites_of(plan).values()) == {"onprem/owned"}
-    run_s = 1000.0 if probability == 0.5 else 1500.0
-    assert [each.start_high_at - NOW_AT for each in plan.stages] == [late_s, late_s + run_s]
+    assert [each.start_high_at - NOW_AT for each in plan.stages] == [4000, 5500]
     assert [each.start_at - NOW_AT for each in plan.stages] == [1000, 2000]
     assert plan.wait_until_at == NOW_AT + 1000
-    in_time = pipeline(*chain, deadline_at=NOW_AT + late_s + 2 * run_s)
+    in_time = replace(chain, deadline_at=NOW_AT + 7000)
     assert set(sites_of(decide_pipeline(in_time, snapshot(loads=(held,)))).values()) == {"onprem/owned"}
-    sooner = replace(in_time, deadline_at=NOW_AT + late_s + 2 * run_s - 1)
+    sooner = replace(chain, deadline_at=NOW_AT + 6999)
     assert sites_of(decide_pipeline(sooner, snapshot(loads=(held,))))["a"] != "onprem/owned"
+    surer = pipeline(stage("a", deadline_probability=0.95), stage("b", "a"), deadline_at=NOW_AT + 7000)
+    assert sites_of(decide_pipeline(surer, snapshot(loads=(held,))))["a"] != "onprem/owned"
 
 
 def test_a_diamond_joins_when_both_sides_are_there() -> None:
