@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import NormalDist
 
-from infra.core.placement.calibration import TOLD_LEVELS, WINDOW, Outcome, outcomes, summary
-from infra.core.placement.learning import Observation, prior_for
+from infra.core.placement.calibration import TOLD_LEVELS, Outcome, outcomes, summary
+from infra.core.placement.learning import WINDOW, Observation, prior_for
 from infra.core.placement.snapshot import Rate
 from infra.core.workload import WorkKind
 from infra.documents.history import load_history

@@ -5,6 +5,7 @@ The in-memory and the SQL adapter share these checks and errors, so that a calle
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import fields
 
@@ -32,6 +33,12 @@ CHANGEABLE = frozenset(
     {"child_run_id", "started_at", "expected_finish_at", "finished_at", "metered", "charged", "ending"}
 )
 """Fields of an attempt that :meth:`RunStore.update_attempt` may set."""
+
+
+def work_of(request_json: str) -> tuple[WorkKind, float]:
+    """Kind and units of a request in canonical JSON."""
+    request = json.loads(request_json)
+    return WorkKind(request["kind"]), float(request["units"])
 
 
 def attempt_name(run_id: str, attempt: int) -> str:

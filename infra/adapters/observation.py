@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from infra.core.inventory import Purchase, Site
 from infra.core.lifecycle import AttemptState
 from infra.core.placement.fitting import release_of
-from infra.core.placement.learning import Observation, learn_boots, learn_handovers, learn_rates
+from infra.core.placement.learning import Observation, Underway, learn_boots, learn_handovers, learn_rates
 from infra.core.placement.queue import to_respect
 from infra.core.placement.resting import rests_of, with_rests
 from infra.core.placement.snapshot import OfferLoad, Rate, Release, SiteHealth, Snapshot
@@ -16,6 +16,7 @@ from infra.core.policy import Policy
 from infra.core.spot.sightings import Sighting, SpotCapacity, SpotSighting, learn_capacity
 from infra.core.units import period_of
 from infra.core.warm import TAKEN
+from infra.core.workload import WorkKind
 from infra.ports import AttemptRecord, Clock, ControlStore
 
 
@@ -69,6 +70,40 @@ def spot_of(
     return learn_capacity(seen for seen in (*sightings, *held) if (seen.site, seen.offer) in sold)
 
 
+def underway_of(
+    attempts: tuple[AttemptRecord, ...],
+    work: Mapping[str, tuple[WorkKind, float]],
+    loads: tuple[OfferLoad, ...],
+    sites: tuple[Site, ...],
+    now_at: float,
+) -> list[Underway]:
+    """Attempts that have not ended, as estimates learn from them.
+
+    The control plane does not see when an attempt's work begins, so its boot and hand-over are taken as usual.
+
+    Args:
+        work: Kind and units by run.
+        loads: With what was measured of each offer.
+    """
+    boots = {(site.name, offer.name): offer.boot_s for site in sites for pool in site.pools for offer in pool.offers}
+    handovers: dict[tuple[str, str], float] = {}
+    for load in loads:
+        key = (load.site, load.offer)
+        boots[key] = boots.get(key, 0.0) if load.boot_s is None else load.boot_s
+        handovers[key] = load.handover_s
+    found = []
+    for each in attempts:
+        if each.state is not AttemptState.DISPATCHED or each.run_id not in work:
+            continue
+        kind, units = work[each.run_id]
+        offer = (each.site, each.offer)
+        boot_s = 0.0 if each.permit.cluster_lease else boots.get(offer, 0.0)
+        begun_at = each.started_at + handovers.get(offer, 0.0) + boot_s
+        if now_at > begun_at:
+            found.append(Underway(kind, each.device, each.devices, units, begun_at, now_at - begun_at))
+    return found
+
+
 def take_snapshot(
     database: ControlStore,
     sites: tuple[Site, ...],
@@ -98,7 +133,7 @@ def take_snapshot(
             found = [database.catalog.find(name, version) for name, version in datasets]
             entries = [entry for entry in found if entry is not None and not entry.quarantined]
         balances = database.ledger.balances(period_of(now_at))
-        observations = database.history.observations()
+        observations, work = database.history.observations(), database.runs.work_under_way()
         queue = to_respect(database.runs.queue(), run_id)
         sightings = database.spot.sightings()
         policy = policy_at(now_at)
@@ -112,7 +147,7 @@ def take_snapshot(
         sites=sites,
         datasets=tuple(versions),
         balances=balances,
-        rates=learn_rates(observations, priors),
+        rates=learn_rates(observations, priors, underway=underway_of(holding, work, loads, sites, now_at)),
         loads=with_rests(loads, rests_of(sightings, now_at), sites),
         health=healths,
         queue=queue,

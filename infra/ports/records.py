@@ -117,6 +117,9 @@ class RunStore(Protocol):
 
     def decisions(self, run_id: str) -> tuple[DecisionRecord, ...]: ...
 
+    def work_under_way(self) -> dict[str, tuple[WorkKind, float]]:
+        """Kind and units, as last decided, of the runs with a dispatched attempt."""
+
     def enqueue(self, run_id: str, entry: QueueEntry | None) -> None:
         """Write down, replace or, with ``None``, remove the run's place in the queue. InputError UNKNOWN_RUN."""
 

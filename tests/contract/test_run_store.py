@@ -87,6 +87,22 @@ def test_decisions_are_kept_byte_for_byte(runs: RunStore) -> None:
     assert stored.decision_json.encode() == canonical(decision)
 
 
+def test_work_under_way_is_what_was_decided_last_for_dispatched_attempts(runs: RunStore) -> None:
+    first, last = (replace(examples.request(), units=units) for units in (10.0, 4.5))
+    for request, at in ((first, NOW), (last, NOW + 1)):
+        runs.add_decision(RUN, request, examples.snapshot(at), examples.decision())
+    runs.open_run(examples.run_record("undecided-run"))
+    runs.claim_attempt(examples.attempt_record("undecided-run"), 8)
+    advance(runs, AttemptState.DISPATCHED, run_id="undecided-run")
+    assert runs.work_under_way() == {}
+    runs.claim_attempt(examples.attempt_record(), 8)
+    assert runs.work_under_way() == {}
+    advance(runs, AttemptState.DISPATCHED)
+    assert runs.work_under_way() == {RUN: (last.kind, 4.5)}
+    advance(runs, AttemptState.FINISHED)
+    assert runs.work_under_way() == {}
+
+
 def test_what_is_unknown_is_the_callers_fault(runs: RunStore) -> None:
     unknown_run = [
         lambda: runs.set_run_state("nobody", RunState.ACTIVE),

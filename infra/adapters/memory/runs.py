@@ -13,7 +13,7 @@ from infra.core.lifecycle import AttemptState, RunState, may_publish, require_st
 from infra.core.placement.decision import Decision
 from infra.core.placement.snapshot import QueueEntry, Snapshot
 from infra.core.warm import TAKEN
-from infra.core.workload import WorkloadRequest
+from infra.core.workload import WorkKind, WorkloadRequest
 from infra.ports import AttemptRecord, DecisionRecord, Publication, RunRecord
 
 
@@ -64,6 +64,14 @@ class MemoryRunStore:
     def decisions(self, run_id: str) -> tuple[DecisionRecord, ...]:
         with self._shelf.looking() as state:
             return state.decisions.get(run_id, ())
+
+    def work_under_way(self) -> dict[str, tuple[WorkKind, float]]:
+        with self._shelf.looking() as state:
+            return {
+                run_id: rules.work_of(state.decisions[run_id][-1].request_json)
+                for (run_id, _), attempt in state.attempts.items()
+                if attempt.state is AttemptState.DISPATCHED and run_id in state.decisions
+            }
 
     def enqueue(self, run_id: str, entry: QueueEntry | None) -> None:
         with self._shelf.transaction():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from infra.adapters import control_rules as rules
 from infra.adapters.sql.engine import Transactions, next_number
@@ -25,7 +25,7 @@ from infra.core.lifecycle import AttemptState, RunState, may_publish, require_st
 from infra.core.placement.decision import Decision
 from infra.core.placement.snapshot import QueueEntry, Snapshot
 from infra.core.warm import TAKEN
-from infra.core.workload import WorkloadRequest
+from infra.core.workload import WorkKind, WorkloadRequest
 from infra.ports import AttemptRecord, DecisionRecord, Publication, RunRecord
 
 _NEWEST_FIRST = (runs.c.created_at.desc(), runs.c.position.desc())
@@ -105,6 +105,18 @@ class SqlRunStore:
         query = select(decisions).where(decisions.c.run_id == run_id).order_by(decisions.c.sequence)
         with self._transactions.reading() as connection:
             return tuple(decision_of(row) for row in connection.execute(query))
+
+    def work_under_way(self) -> dict[str, tuple[WorkKind, float]]:
+        last = select(decisions.c.run_id, func.max(decisions.c.sequence).label("sequence"))
+        last = last.group_by(decisions.c.run_id).subquery()
+        query = (
+            select(decisions.c.run_id, decisions.c.request_json)
+            .join(last, and_(last.c.run_id == decisions.c.run_id, last.c.sequence == decisions.c.sequence))
+            .join(attempts, attempts.c.run_id == decisions.c.run_id)
+            .where(attempts.c.state == AttemptState.DISPATCHED.value)
+        )
+        with self._transactions.reading() as connection:
+            return {row.run_id: rules.work_of(row.request_json) for row in connection.execute(query)}
 
     def enqueue(self, run_id: str, entry: QueueEntry | None) -> None:
         with self._transactions.writing() as connection:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
 from infra.core.placement.estimate import speed_up, spread_at
-from infra.core.placement.learning import Observation, learn_rate, prior_for
+from infra.core.placement.learning import WINDOW, Observation, Underway, learn_rate, prior_for, running_beside
 from infra.core.placement.snapshot import Rate
 from infra.core.placement.uncertainty import HIGH, probability_below, ratios
 from infra.core.workload import WorkKind
@@ -23,9 +23,6 @@ TOLERANCE = 0.03
 
 LEAST_TESTED = 20
 """Fewer predictions say nothing about a coverage."""
-
-WINDOW = 200
-"""A prediction rests on at most so many runs, the newest."""
 
 
 class Verdict(StrEnum):
@@ -89,14 +86,27 @@ def calibrate(observations: Iterable[Observation], priors: Iterable[Rate]) -> tu
 
 
 def outcomes(seen: Sequence[Observation], prior: Rate | None) -> list[Outcome]:
-    """Each run of one kind and device, sorted by their end, predicted from those that had ended when it began."""
+    """Each run of one kind and device, sorted by their end, predicted from those that had ended or were under way when it began."""
     ends = [run.at for run in seen]
+    begun = [run.at - run.run_s for run in seen]
     points = [(run.units / speed_up(run.devices), run.run_s) for run in seen]
+    in_turn = sorted(range(len(seen)), key=begun.__getitem__)
+    turns = [begun[index] for index in in_turn]
     found = []
     for run, (units, run_s) in zip(seen, points, strict=True):
-        before = bisect_right(ends, run.at - run.run_s - run.boot_s)
-        past = points[max(0, before - WINDOW) : before]
-        rate = learn_rate(run.kind, run.device, past, prior) if past else prior
+        now_at = run.at - run.run_s - run.boot_s
+        before = bisect_right(ends, now_at)
+        first = max(0, before - WINDOW)
+        past, rate = points[first:before], prior
+        if past:
+            since = bisect_left(turns, min(begun[first:before]))
+            others = [seen[index] for index in in_turn[since : bisect_left(turns, now_at)] if ends[index] > now_at]
+            underway = [
+                Underway(one.kind, one.device, one.devices, one.units, one.at - one.run_s, now_at - one.at + one.run_s)
+                for one in others
+            ]
+            running = running_beside(begun[first:before], underway)
+            rate = learn_rate(run.kind, run.device, past, prior, running)
         if rate is not None:
             found.append(outcome(rate, units, run_s))
     return found

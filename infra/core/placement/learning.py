@@ -6,13 +6,14 @@ Everything is robust (medians, not means), recent runs count more, and few runs 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
 
 from infra.core.placement.estimate import BOOT_SPREAD, noise_at, speed_up
-from infra.core.placement.predictive import PRIOR_WEIGHT, learn_spread
+from infra.core.placement.predictive import HALF_LIFE, PRIOR_WEIGHT, learn_spread
 from infra.core.placement.snapshot import Rate
 from infra.core.workload import WorkKind
 
@@ -48,6 +49,26 @@ class Observation:
         return None if self.placed_at is None else max(0.0, self.at - self.run_s - self.boot_s - self.placed_at)
 
 
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """An attempt that has not ended: it takes longer than it has taken so far.
+
+    Attributes:
+        begun_at: When its work began, as far as is known: boot and hand-over are no work.
+        so_far_s: Seconds of work until now.
+    """
+
+    kind: WorkKind
+    device: str
+    devices: int
+    units: float
+    begun_at: float
+    so_far_s: float
+
+
+WINDOW = 200
+"""So many runs of a kind are learnt from at most, the newest."""
+
 SHORTEST_S = 0.05
 """Shorter boots and hand-overs are not told apart: a standing cluster's boot is nothing but the clock's noise."""
 
@@ -64,7 +85,10 @@ _NOISE_LEAST, _NOISE_MOST = 0.5, 2.0
 
 
 def learn_rates(
-    observations: Iterable[Observation], priors: Iterable[Rate], relative_speeds: Mapping[str, float] | None = None
+    observations: Iterable[Observation],
+    priors: Iterable[Rate],
+    relative_speeds: Mapping[str, float] | None = None,
+    underway: Iterable[Underway] = (),
 ) -> tuple[Rate, ...]:
     """Rates from past runs, one per (kind, device), learnt or prior, sorted by them.
 
@@ -73,17 +97,22 @@ def learn_rates(
             long as nobody comes.
         priors: At most one per (kind, device). A device without one starts from the reference device's.
         relative_speeds: Speed of device kinds against the reference device, to translate its prior; 1.0 by default.
+        underway: Attempts that have not ended. They widen what others have shown; alone they teach nothing.
     """
     rates = {(prior.kind, prior.device): prior for prior in priors}
-    groups: dict[tuple[WorkKind, str], list[tuple[float, float]]] = {}
+    groups: dict[tuple[WorkKind, str], list[Observation]] = {}
     for seen in sorted(observations, key=lambda seen: (seen.at, seen.run_id, seen.attempt)):
         if seen.run_s > 0 and seen.devices >= 1 and seen.units >= 0 and seen.kind is not WorkKind.WARM:
-            group = groups.setdefault((seen.kind, seen.device), [])
-            group.append((seen.units / speed_up(seen.devices), seen.run_s))
+            groups.setdefault((seen.kind, seen.device), []).append(seen)
+    still: dict[tuple[WorkKind, str], list[Underway]] = {}
+    for each in underway:
+        still.setdefault((each.kind, each.device), []).append(each)
     learnt = {}
-    for (kind, device), points in groups.items():
+    for (kind, device), group in groups.items():
         prior = prior_for(rates, kind, device, (relative_speeds or {}).get(device, 1.0))
-        learnt[kind, device] = learn_rate(kind, device, points, prior)
+        running = running_beside([seen.at - seen.run_s for seen in group], still.get((kind, device), ()))
+        points = [(seen.units / speed_up(seen.devices), seen.run_s) for seen in group]
+        learnt[kind, device] = learn_rate(kind, device, points, prior, running)
     return tuple(rate for _, rate in sorted((rates | learnt).items()))
 
 
@@ -130,8 +159,39 @@ def _duration(past: list[float], expected_s: float, prior: float) -> tuple[float
     return expected_s * math.exp(shift), spread
 
 
-def learn_rate(kind: WorkKind, device: str, points: list[tuple[float, float]], prior: Rate | None) -> Rate:
-    """One rate from points of (units on one device, seconds), oldest first."""
+def running_beside(begun_at: Sequence[float], underway: Iterable[Underway]) -> list[tuple[float, float, float]]:
+    """Of attempts that have not ended, as (units on one device, seconds so far, weight), those that count beside some that have.
+
+    Whoever began before all of these is left out: others that began with it and were short are no longer among them. Like
+    those that have ended, it counts less the more have begun since.
+
+    Args:
+        begun_at: When those began that have ended.
+    """
+    oldest_at = min(begun_at)
+    found = sorted(
+        (each.begun_at, each.units / speed_up(each.devices), each.so_far_s)
+        for each in underway
+        if each.begun_at >= oldest_at and each.so_far_s > 0 and each.devices >= 1 and each.units >= 0
+    )[-WINDOW:]
+    begun = sorted([*begun_at, *[at for at, _, _ in found]])
+    return [
+        (units, so_far_s, 0.5 ** ((len(begun) - bisect_right(begun, at)) / HALF_LIFE)) for at, units, so_far_s in found
+    ]
+
+
+def learn_rate(
+    kind: WorkKind,
+    device: str,
+    points: list[tuple[float, float]],
+    prior: Rate | None,
+    running: Sequence[tuple[float, float, float]] = (),
+) -> Rate:
+    """One rate from points of (units on one device, seconds), oldest first.
+
+    Args:
+        running: From :func:`running_beside`.
+    """
     fixed_s, unit_s = _line(sorted(points[:: -(-len(points) // _SLOPE_RUNS)]), prior)
     if prior is not None:
         weight = len(points) / (len(points) + PRIOR_WEIGHT)
@@ -141,7 +201,11 @@ def learn_rate(kind: WorkKind, device: str, points: list[tuple[float, float]], p
     doubling, usual = _noise_by_size([units for units, _ in points], errors)
     sized = Rate(kind, device, fixed_s, unit_s, 0.0, len(points), doubling, usual)
     usual_errors = [error / noise_at(sized, units) for error, (units, _) in zip(errors, points, strict=True)]
-    shift, spread = learn_spread(usual_errors, prior.spread if prior else None)
+    so_far = [
+        (math.log(so_far_s / max(fixed_s + units * unit_s, 1e-9)) / noise_at(sized, units), weight)
+        for units, so_far_s, weight in running
+    ]
+    shift, spread = learn_spread(usual_errors, prior.spread if prior else None, so_far)
     factor = math.exp(min(max(shift, -50.0), 50.0))
     return replace(sized, fixed_s=fixed_s * factor, unit_s=unit_s * factor, spread=spread)
 

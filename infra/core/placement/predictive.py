@@ -3,6 +3,10 @@
 Errors are logarithms of observed / estimated. The quantiles are *predictive*: the runs that were seen are pooled with a
 bell shape (Student's t) whose width is their robust deviation drawn to the prior's, so that few runs are doubted,
 many show their own tails, and a straggler moves the median little but stays in the high quantiles.
+
+Runs that have not ended say something too: they take longer than they have taken so far. Without them the short runs of a burst, which
+end first, would speak for all of it. Each one's weight goes to the errors that are larger than its own so far, in proportion to theirs
+(Efron 1967, "redistribute to the right": the estimator of Kaplan and Meier), the bell shape's among them.
 """
 
 from __future__ import annotations
@@ -49,12 +53,15 @@ Weighted = list[tuple[float, float]]
 """Values with their weights, sorted by value."""
 
 
-def learn_spread(errors: Sequence[float], prior: Spread | None = None) -> tuple[float, tuple[float, ...]]:
+def learn_spread(
+    errors: Sequence[float], prior: Spread | None = None, running: Sequence[tuple[float, float]] = ()
+) -> tuple[float, tuple[float, ...]]:
     """How far the estimate should move, and the spread of the next run around the moved estimate.
 
     Args:
         errors: Natural logarithms of observed / estimated, oldest first; at least one.
         prior: The spread without any run, around an unmoved estimate; ``None`` when there is no prior.
+        running: Of runs that have not ended the errors so far, with weights; the newest run that has ended has the weight 1.
 
     Returns:
         What to add to the logarithm of the estimate, and the quantiles at ``LEVELS`` as ratios.
@@ -65,24 +72,37 @@ def learn_spread(errors: Sequence[float], prior: Spread | None = None) -> tuple[
     runs = total * total / sum(weight * weight for weight in weights)  # equal weights would count as this many
     level, left = _steady(errors, weights)
     pairs = sorted(zip(left, weights, strict=True))
-    middle = _quantile(pairs, 0.5, total)
+    prior_sigma = math.log(ratios(PRIOR_SPREAD if prior is None else prior)[HIGH]) / NORMALS[HIGH]
+    middle, variance = _middle_and_variance(pairs, total, runs, prior_sigma)
+    if running:
+        shape = _shape(middle, math.sqrt(variance), runs)
+        pairs = _with_running(pairs, shape, sorted((error - level, weight) for error, weight in running))
+        total = sum(weight for _, weight in pairs)
+        middle, variance = _middle_and_variance(pairs, total, runs, prior_sigma)
     centre = level + middle
     shift = centre if prior is None else centre * runs / (runs + PRIOR_WEIGHT)
     held_back = centre - shift  # where the runs' own median lies from the estimate that the prior still holds
-    prior_sigma = math.log(ratios(PRIOR_SPREAD if prior is None else prior)[HIGH]) / NORMALS[HIGH]
-    sigma = _sigma(pairs, middle, total, runs)
-    variance = (NOISE_WEIGHT * prior_sigma**2 + runs * sigma**2) / (NOISE_WEIGHT + runs)
-    scale = math.sqrt(variance * (1.0 + 1.0 / (runs + 1.0)) + held_back**2)
-    freedom = NOISE_WEIGHT + runs
     stretch = 1.0 + OPTIMISM / max(runs, 2.0)
-    shape = [(scale * student(normal, freedom), SHAPE_WEIGHT / len(_SHAPE)) for normal in _SHAPE]
     seen = [((error - middle) * stretch + held_back, weight) for error, weight in pairs]
-    pool = sorted(shape + seen)
+    pool = sorted(_shape(0.0, math.sqrt(variance + held_back**2), runs) + seen)
     weight = total + SHAPE_WEIGHT
     # Of n values and the next one, the k-th smallest is the k / (n + 1) quantile (conformal prediction). The shape
     # allows for that by itself, so that only the part of the pool that was seen is moved outwards.
     places = (level + (level - 0.5) * (total / weight) / weight for level in LEVELS)
     return shift, _spread([_quantile(pool, place, weight) for place in places])
+
+
+def _middle_and_variance(pairs: Weighted, total: float, runs: float, prior_sigma: float) -> tuple[float, float]:
+    """Median of errors, and the variance of the next one around it."""
+    middle = _quantile(pairs, 0.5, total)
+    sigma = _sigma(pairs, middle, total, runs)
+    variance = (NOISE_WEIGHT * prior_sigma**2 + runs * sigma**2) / (NOISE_WEIGHT + runs)
+    return middle, variance * (1.0 + 1.0 / (runs + 1.0))
+
+
+def _shape(middle: float, scale: float, runs: float) -> Weighted:
+    """The bell shape, as errors with weights, in their order."""
+    return [(middle + scale * student(normal, NOISE_WEIGHT + runs), SHAPE_WEIGHT / len(_SHAPE)) for normal in _SHAPE]
 
 
 def student(normal: float, freedom: float) -> float:
@@ -116,6 +136,30 @@ def _steady(errors: Sequence[float], weights: Sequence[float]) -> tuple[float, l
 def _middle(values: list[float]) -> float:
     """Median of sorted values, an odd number of them."""
     return values[len(values) // 2]
+
+
+def _with_running(ended: Weighted, shape: Weighted, running: Weighted) -> Weighted:
+    """The errors of runs that have ended, and those that the runs that go on may come to, with their weights.
+
+    The weight of a run that goes on is shared out among all errors above its own so far: those that were seen and, so that there is
+    something above the longest, those of the bell shape. One that is above all of these counts as if it ended now.
+    """
+    found: Weighted = []
+    above = sorted(
+        [(error, weight, True) for error, weight in ended] + [(error, weight, False) for error, weight in shape]
+    )
+    left, grown, place = sum(weight for _, weight, _ in above), 1.0, 0
+    for error, weight in [*running, (math.inf, 0.0)]:
+        while place < len(above) and above[place][0] <= error:
+            value, own, seen = above[place]
+            found.append((value, own * grown if seen else own * (grown - 1.0)))
+            left -= own
+            place += 1
+        if place < len(above):
+            grown *= 1.0 + weight / (left * grown)
+        elif weight:
+            found.append((error, weight))
+    return [(error, weight) for error, weight in found if weight > 0.0]
 
 
 def _sigma(pairs: Weighted, middle: float, total: float, runs: float) -> float:
