@@ -54,7 +54,7 @@ def open_short(
     raise AssertionError(f"no start is done within {life_s * 8:g} s")
 
 
-def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Wait for the condition; fail when it does not come."""
     end = time.monotonic() + timeout_s
     while not condition():

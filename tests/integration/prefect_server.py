@@ -198,7 +198,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Any, timeout_s: float = 20.0, what: str = "condition") -> None:
+def wait_until(condition: Any, timeout_s: float = 60.0, what: str = "condition") -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true in {timeout_s} s"

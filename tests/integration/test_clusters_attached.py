@@ -205,7 +205,7 @@ def test_a_killed_supervisor_or_parent_leaves_no_process(tmp_path: Path, victim:
     pid = parent.pid if victim == "parent" else standing_cluster(tmp_path)["supervisor"]["pid"]
     os.kill(pid, signal.SIGKILL)
     parent.wait(20)
-    until(lambda: not processes_of(tmp_path), timeout_s=15)
+    until(lambda: not processes_of(tmp_path))
     assert standing_cluster(tmp_path) is None
     # It can be started again over what is left.
     with running_standing_cluster(tmp_path, devices=1):

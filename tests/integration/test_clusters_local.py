@@ -91,7 +91,7 @@ def test_killing_the_holders_ends_every_machine(cloud: LocalCloud, tmp_path: Pat
         os.kill(holders[name].pid, signal.SIGKILL)
     pids = [record["pid"] for record in directory.machines().values()]
     assert len(pids) == 3
-    until(lambda: not [identity for identity in directory.running() if identity.pid in pids], timeout_s=10)
+    until(lambda: not [identity for identity in directory.running() if identity.pid in pids])
     assert reasons(tmp_path, "victim") <= {"keeper_lost", "scheduler_lost", "closed"}
     cloud.close("victim")
     assert cloud.leases() == ()
@@ -115,7 +115,7 @@ def test_killing_the_process_that_opened_it_ends_everything(tmp_path: Path) -> N
     opener.kill()
     opener.wait()
     opener.stdout.close()
-    until(lambda: not processes_of(tmp_path), timeout_s=15)
+    until(lambda: not processes_of(tmp_path))
     reaped = reap(tmp_path, time.time())
     assert [(found.lease_id, found.reason) for found in reaped] == [("orphan", ReapReason.ORPHANED)]
     assert reap(tmp_path, time.time()) == []
@@ -179,7 +179,7 @@ def test_a_reclaim_ends_a_machine_and_is_metered(tmp_path: Path) -> None:
 
 @slow
 def test_what_a_reclaimed_machine_holds_is_moved_before_it_goes(tmp_path: Path) -> None:
-    provider = LocalCloud(tmp_path, reclaims=lambda lease, offer, index: 4.0 if index == 0 else None)
+    provider = LocalCloud(tmp_path, reclaims=lambda lease, offer, index: 8.0 if index == 0 else None)
     address = provider.open(lease("drained", 2), offer(interruptions_per_hour=1.0), site())
     with client(address) as connected:
         departures = announced_in(connected)

@@ -129,7 +129,7 @@ def test_a_killed_opener_leaves_nothing(
         kill_keeper(tmp_path, "orphan")
     process.kill()
     process.communicate()
-    until(lambda: not slurm.jobs(), 10)  # the keeper cancels them; without one, workers miss their scheduler
+    until(lambda: not slurm.jobs(), 25)  # the keeper cancels them; without one, workers miss their scheduler
     [did] = reaper.reap(time.time())
     assert (did.lease_id, did.reason) == ("orphan", ReapReason.ORPHANED)
     assert reaper.reap(time.time()) == []
@@ -179,13 +179,13 @@ def test_a_job_ends_by_its_own_timer_with_nobody_to_end_it(
     os.kill(keeper.pid, signal.SIGSTOP)  # it neither ends the lease nor lets its workers miss it
     try:
         until(lambda: not slurm.jobs(), max(0.0, held.ends_at - time.time()) + 40.0)
-        assert held.ends_at - 1.0 < time.time() < held.ends_at + 5.0
+        assert held.ends_at - 1.0 < time.time() < held.ends_at + 30.0
     finally:
         os.kill(keeper.pid, signal.SIGKILL)
 
 
 def test_an_idle_cluster_ends_itself(slurm: Slurm, tmp_path: Path) -> None:
-    with slurm_provider(slurm, tmp_path, idle_timeout_s=2.0) as provider:
+    with slurm_provider(slurm, tmp_path, idle_timeout_s=8.0) as provider:
         provider.open(lease("idle"), slurm_offer(), slurm_site())
         until(lambda: not slurm.jobs())
 

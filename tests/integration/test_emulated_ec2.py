@@ -84,10 +84,10 @@ def test_the_unmodified_cluster_class_runs_on_it(cloud: Ec2Emulator, tmp_path: P
 
 @on_emulator
 def test_machines_boot_serve_are_cut_off_and_end(cloud: Ec2Emulator) -> None:
-    cloud.faults.boot_s = 3.0
+    cloud.faults.boot_s = 6.0
     machine = start(cloud)
     address, identity = machine["PrivateIpAddress"], machine["InstanceId"]
-    assert not serves(address), "it boots for three seconds, and a connection is tried for one"
+    assert not serves(address), "it boots for six seconds, and a connection is tried for one"
     until(lambda: serves(address))
     cloud.control.cut(identity)
     assert not serves(address)
@@ -109,13 +109,16 @@ def test_a_thin_wire_is_thin(cloud: Ec2Emulator, tmp_path: Path) -> None:
     url = f"http://{machine['PrivateIpAddress']}:8000/console.log"
     until(lambda: serves(machine["PrivateIpAddress"]))
     (cloud.directory / machine["InstanceId"] / "root" / "console.log").write_bytes(bytes(400_000))
-    took = []
-    for mbps in (None, 2.0):
+
+    def fetch_s(mbps: float | None) -> float:
         cloud.control.limit(machine["InstanceId"], mbps)
         begun = time.monotonic()
         assert len(urllib.request.urlopen(url, timeout=30).read()) == 400_000
-        took.append(time.monotonic() - begun)
-    assert took[1] > 1.0 > took[0], "3.2 Mbit at 2 Mbit/s, less what a burst holds"
+        return time.monotonic() - begun
+
+    assert fetch_s(2.0) > 1.0, "3.2 Mbit at 2 Mbit/s, less what a burst holds"
+    # A computer that does other things makes a wide wire thin for a moment, and not each time.
+    assert min(fetch_s(None) for _ in range(3)) < 1.0
     cloud.client().terminate_instances(InstanceIds=[machine["InstanceId"]])
     until(lambda: not cloud.control.machines())
 
@@ -135,7 +138,7 @@ def test_a_machine_goes_off_by_itself_in_the_two_ways_that_user_data_can_ask_for
 def test_faults_look_as_at_aws(cloud: Ec2Emulator) -> None:
     def error(**changes: Any) -> str:
         cloud.control.faults(**changes)
-        once = boto3.session.Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5)
+        once = boto3.session.Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=30)
         values = cloud.environment()
         ec2 = boto3.client("ec2", region_name="eu-central-1", endpoint_url=cloud.url, config=once,
             aws_access_key_id=values["AWS_ACCESS_KEY_ID"], aws_secret_access_key="any")  # fmt: skip

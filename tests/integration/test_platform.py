@@ -89,7 +89,7 @@ def _kill(pid: int) -> ProcessIdentity:
     identity = ProcessIdentity.of(pid)
     assert identity is not None
     os.kill(pid, signal.SIGKILL)
-    assert identity.wait(5.0)
+    assert identity.wait(30.0)
     return identity
 
 

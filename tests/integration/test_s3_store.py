@@ -68,7 +68,7 @@ def test_put_new_has_one_winner_among_processes(endpoint: str) -> None:
     for process in claimants:
         process.join(60)
         assert process.exitcode == 0
-    winner = results.get(timeout=5)
+    winner = results.get(timeout=30)
     assert results.empty()
     assert s3_store(endpoint, bucket).get("claim") == winner.encode()
 
@@ -87,7 +87,7 @@ def test_a_store_that_was_used_before_a_fork_works_in_the_child(endpoint: str) -
     try:
         assert results.get(timeout=30) == b"1"
     finally:
-        child.join(10)
+        child.join(30)
         if child.is_alive():
             child.kill()
             child.join()

@@ -100,7 +100,7 @@ class World(Platform):
         identity = ProcessIdentity.of(pid)
         assert identity is not None, "it is gone already"
         os.kill(pid, signal.SIGKILL)
-        assert identity.wait(5.0)
+        assert identity.wait(30.0)
 
     def flow_processes(self, component: str) -> set[int]:
         """Flow-run processes of a worker: those that run in a directory of their own."""

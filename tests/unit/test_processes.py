@@ -88,7 +88,7 @@ def test_a_tied_process_ends_with_the_one_that_started_it() -> None:
     assert identity is not None
     parent.kill()
     parent.wait()
-    assert identity.wait(5.0)
+    assert identity.wait(30.0)
     parent.stdout.close()
 
 
