@@ -94,11 +94,12 @@ class Growth:
             )
         return max(label.end_at, max(ends, default=0.0) - TRACE_S)
 
-    def children(self, label: Label, ahead: Ahead, end_at: float) -> list[tuple[Key, Label]]:
+    def children(self, label: Label, ahead: Ahead, end_at: float, ceiling: Key | None) -> list[tuple[Key, Label]]:
         """The label with its next stage at each offer and start, by the least that they can come to.
 
         Args:
             end_at: From :meth:`end_of`.
+            ceiling: Those that can only be worse are left out.
         """
         problem, bounds, index = self._problem, self._bounds, len(label.choices)
         stage, facts, deadline_at = problem.stages[index], self._depths[index], self._deadline_at
@@ -122,7 +123,7 @@ class Growth:
         below_need = [] if self._plenty else bounds.need.below[index]
         least_time, options, scarce, rows = bounds.time.here[index], stage.options, self._scarce[index], label.rows
         own_deadline_at = deadline_at if stage.deadline_at is None else min(deadline_at, stage.deadline_at)
-        by_finish, plenty = self._objective is Objective.FINISH, self._plenty
+        by_finish, plenty, key_of = self._objective is Objective.FINISH, self._plenty, self._objective.key
         after_one = any(label.slips[parent] for parent, _ in stage.parents)
         ordered, found = self._ordered(index, at), []
         for place in range(position, len(ordered)):
@@ -170,6 +171,9 @@ class Growth:
                     end = max(end, self._crowded_end(label, stage, choice, start_at, finish_at) - TRACE_S)
                     if end > deadline_at:
                         continue
+                key = key_of(least_cost, least_need, end)
+                if ceiling is not None and key.is_worse(ceiling):
+                    continue
                 child = Label(
                     (*label.choices, choice),
                     (*label.starts, start_at),
@@ -182,7 +186,7 @@ class Growth:
                     (*label.slips, slips),
                     (*label.loose, index) if loose else label.loose,
                 )
-                found.append((self._objective.key(least_cost, least_need, end), child))
+                found.append((key, child))
         return found
 
     def _waiting(self, table: Table, facts: Depth, label: Label) -> float:

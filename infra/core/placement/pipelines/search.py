@@ -219,9 +219,8 @@ class Search:
                     heappush(heap, (key.first, key.second, -depth, label.choices, label.starts, 0, label))
                 continue
             ahead = Ahead(first, position)
-            for key, child in self._growth.children(label, ahead, end_at):
-                if ceiling is None or not key.is_worse(ceiling):
-                    heappush(heap, (key.first, key.second, -depth - 1, child.choices, child.starts, _FRESH, child))
+            for key, child in self._growth.children(label, ahead, end_at, ceiling):
+                heappush(heap, (key.first, key.second, -depth - 1, child.choices, child.starts, _FRESH, child))
             if ahead.first < math.inf and (ceiling is None or ahead.first <= ceiling.first):
                 heappush(heap, (ahead.first, second, -depth, label.choices, label.starts, ahead.position, label))
         return Found(None, True, taken)
