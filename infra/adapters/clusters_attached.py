@@ -96,6 +96,10 @@ class AttachedCluster:
         open_leases = [directory.lease() for directory in directories if not directory.closed]
         return tuple(sorted(lease.id for lease in open_leases if lease is not None))
 
+    def had_machines(self, lease_id: str) -> bool:
+        """Whether the lease was given workers."""
+        return read_json(LeaseDirectory.of(self._state_dir, lease_id).path / "opened.json") is not None
+
     def usage(self, lease_id: str) -> dict[str, float]:
         """Seconds that the lease held its workers, so far or in all.
 

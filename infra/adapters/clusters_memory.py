@@ -56,6 +56,11 @@ class MemoryClusters:
         with self._lock:
             return tuple(sorted(lease.id for lease in self._open(self._clock())))
 
+    def had_machines(self, lease_id: str) -> bool:
+        with self._lock:
+            _, opened_at, closed_at = self._seen.get(lease_id, (None, 0.0, None))
+            return closed_at != opened_at
+
     def usage(self, lease_id: str) -> dict[str, float]:
         """As the real providers: ``machine_s``, ``boot_s``, ``ready_at`` and ``reclaimed``."""
         with self._lock:

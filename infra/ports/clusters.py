@@ -101,3 +101,6 @@ class ClusterProvider(Protocol):
 
     def leases(self) -> tuple[str, ...]:
         """Ids of leases for which something still exists."""
+
+    def had_machines(self, lease_id: str) -> bool:
+        """Whether a lease had a machine, or a standing worker, at any time; ``True`` also where that cannot be said."""

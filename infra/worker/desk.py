@@ -331,6 +331,11 @@ class SiteDesk:
         self.deliver()
         return report
 
+    def _used_any(self, note: AttemptNote) -> bool:
+        """Whether the attempt had machines at any time, or may have had some: else there is nothing to be paid for."""
+        pool = next((pool for pool in self.site.pools if pool.name == note.lease.pool), None)
+        return note.ready_at is not None or pool is None or self._providers(pool).had_machines(note.lease.id)
+
     def deliver(self) -> int:
         """Send what waits in the outbox; returns how many reports still wait."""
         return self.state.deliver(self._store)
@@ -345,6 +350,10 @@ class SiteDesk:
     ) -> SiteReport:
         """Sign a report and put it into the outbox."""
         lease, left = note.lease, read_outcome(self.state.cache_dir(note.lease.id))
+        started_at = lease.opened_at
+        ended_at = max(self.warm.charged_until(note, self.clock.now()), note.ready_at or started_at)
+        if kind is ReportKind.CLOSED and not self._used_any(note):
+            started_at = ended_at
         report = SiteReport(
             kind=kind,
             run_id=lease.run_id,
@@ -354,8 +363,8 @@ class SiteDesk:
             offer=lease.offer,
             devices=lease.devices,
             outcome=outcome,
-            started_at=lease.opened_at,
-            ended_at=max(self.warm.charged_until(note, self.clock.now()), note.ready_at or lease.opened_at),
+            started_at=started_at,
+            ended_at=ended_at,
             ready_at=note.ready_at,
             exit_code=exit_code,
             egress_bytes=left.egress_bytes,

@@ -162,6 +162,13 @@ def test_close_frees_and_may_be_repeated(provided: Provided) -> None:
     assert len(provided.open("freed-again", 2).workers) == 2
 
 
+def test_a_lease_had_machines_once_it_was_open(provided: Provided) -> None:
+    provided.open("had")
+    assert provided.provider.had_machines("had")
+    provided.provider.close("had")
+    assert provided.provider.had_machines("had")
+
+
 def test_closing_an_unknown_lease_is_no_error(provided: Provided) -> None:
     provided.provider.close("never-heard-of")
     assert provided.provider.usage("never-heard-of") == {"machine_s": 0, "boot_s": 0, "ready_at": 0, "reclaimed": 0}

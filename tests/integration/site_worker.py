@@ -52,6 +52,9 @@ class NotedClusters:
         self.clusters.close(lease_id)
         (self.directory / lease_id).unlink(missing_ok=True)
 
+    def had_machines(self, lease_id: str) -> bool:
+        return self.clusters.had_machines(lease_id)
+
     def leases(self) -> tuple[str, ...]:
         return tuple(sorted(path.name for path in self.directory.iterdir()))
 

@@ -241,6 +241,11 @@ def test_no_capacity_is_told_at_once_and_leaves_nothing(cloud: Ec2Emulator, prov
     assert provider.leases() == ()
     assert of_lease(cloud, "drought") == []
     assert len(of_lease(cloud, "drought", ended=True)) == 1, "the scheduler's machine had been there"
+    assert provider.had_machines("drought")
+    cloud.faults.no_capacity = [["*", "*"]]
+    with pytest.raises(UnavailableError, match="NO_CAPACITY"):
+        provider.open(lease("desert"), ec2_offer(), ec2_site(cloud))
+    assert not provider.had_machines("desert")
 
 
 def test_another_zone_is_tried_when_one_has_no_capacity_and_throttling_is_waited_out(
@@ -285,10 +290,15 @@ def test_a_start_that_takes_too_long_says_at_which_step(cloud: Ec2Emulator, prov
 def test_machines_of_a_closed_lease_are_found_when_the_cloud_answers_again(
     cloud: Ec2Emulator, provider: Ec2Cloud, tmp_path: Path
 ) -> None:
-    provider.open(lease("outage"), ec2_offer(), ec2_site(cloud))
+    site = ec2_site(cloud)
+    provider.open(lease("outage"), ec2_offer(), site)
     provider.close_patience_s = 1.0
     cloud.faults.unreachable = True
     provider.close("outage")
+    assert provider.had_machines("outage")
+    with pytest.raises(UnavailableError):
+        provider.open(lease("unsure"), ec2_offer(), site)
+    assert provider.had_machines("unsure"), "nobody could ask whether it had"
     reaper = SiteReaper(tmp_path, environ={**os.environ, **cloud.environment()})
     assert reaper.reap(time.time()) == []
     assert [problem.code for problem in reaper.problems] == ["CLOUD_UNREACHABLE"]

@@ -85,6 +85,9 @@ class Clusters:
     def close(self, lease_id: str) -> None:
         self.open_now.discard(lease_id)
 
+    def had_machines(self, lease_id: str) -> bool:
+        return lease_id in self.opened
+
     def leases(self) -> tuple[str, ...]:
         return tuple(sorted(self.open_now))
 

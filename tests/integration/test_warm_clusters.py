@@ -19,11 +19,13 @@ import pytest
 
 from infra.adapters.clock import SystemClock
 from infra.adapters.clusters_local import LocalCloud
+from infra.adapters.local_cloud.faults import CloudFaults
 from infra.adapters.local_cloud.records import LeaseDirectory
 from infra.adapters.objects import open_store
 from infra.adapters.permits import PermitSigner
 from infra.core.canonical import digest
-from infra.core.metering import ReportOutcome, SiteReport, machine_cost_micro
+from infra.core.errors import UnavailableError
+from infra.core.metering import ReportOutcome, SiteReport, charge_parts, machine_cost_micro
 from infra.worker.attempt import SiteAttempt
 from infra.worker.context import SiteContext
 from infra.worker.desk import SiteDesk
@@ -183,6 +185,25 @@ def test_a_run_whose_warm_cluster_died_boots_its_own(site: WarmSite) -> None:
     for attempt in (taker, idling):
         site.close(attempt)
     assert not site.machines_left()
+
+
+def test_an_attempt_that_never_had_a_machine_costs_nothing(site: WarmSite) -> None:
+    CloudFaults(refuse=(BOOTING.name,)).write(site.cloud_dir)
+    refused = site.begin("r")
+    with pytest.raises(UnavailableError):
+        site.open(refused)
+    report = site.desk.close(refused, ReportOutcome.LOST, None, "CLUSTER_START_FAILED")
+    assert report.ended_at >= refused.lease.opened_at
+    assert (report.started_at, report.machine_s, report.boot_s) == (report.ended_at, 0.0, 0.0)
+    assert charge_parts(report, BOOTING.price, 0, 5_000_000).total_micro == 0
+    # A worker that was killed after it wrote the lease down had not asked for anything either.
+    site.begin("k")
+    (lost,) = WarmSite(site.cloud_dir.parent).desk.recover()
+    assert (lost.outcome, lost.machine_s) == (ReportOutcome.LOST, 0.0)
+    CloudFaults().write(site.cloud_dir)
+    served = site.begin("s")
+    site.open(served)
+    assert site.close(served).machine_s > 0.0
 
 
 def test_of_two_runs_at_once_one_is_given_the_cluster(site: WarmSite) -> None:

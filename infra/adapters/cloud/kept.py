@@ -23,6 +23,9 @@ from infra.ports import ClusterAddress, Lease
 
 CERTIFICATE_LEEWAY_S = 60.0
 
+UNREACHABLE_FILE = "unreachable.txt"
+"""Beside a lease that was closed while its cloud did not answer: what it has there is not known."""
+
 
 class KeptClusters:
     """Base of cluster providers with keepers. Safe to use from several threads.
@@ -129,6 +132,14 @@ class KeptClusters:
         return tuple(
             sorted(lease.id for directory in mine if (lease := directory.lease()) and directory.in_use(now_at))
         )
+
+    def had_machines(self, lease_id: str) -> bool:
+        """Whether the lease had a machine at any time; ``True`` also where the cloud could not be asked.
+
+        A lease that is not written down here was never asked machines for.
+        """
+        directory = LeaseDirectory.of(self._state_dir, lease_id)
+        return bool(directory.machines()) or (directory.path / UNREACHABLE_FILE).exists()
 
     def usage(self, lease_id: str) -> dict[str, float]:
         """Real seconds that the lease's machines existed, from when they were asked for, so far or in all.

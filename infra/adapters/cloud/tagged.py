@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from infra.adapters.cloud.kept import KeptClusters
+from infra.adapters.cloud.kept import UNREACHABLE_FILE, KeptClusters
 from infra.adapters.cloud.tags import LEASE, OWNER, owner_of
 from infra.adapters.local_cloud.reaping import reap_reason
 from infra.adapters.local_cloud.records import LeaseDirectory
@@ -165,7 +165,7 @@ class TaggedClusters(KeptClusters):
             self._note_ends(directory, self._machines(directory))
         except UnavailableError as problem:
             # The lease is closed all the same. Its machines end by themselves, or the reaper finds them by their tags.
-            (directory.path / "unreachable.txt").write_text(f"{problem}\n")
+            (directory.path / UNREACHABLE_FILE).write_text(f"{problem}\n")
         directory.end(why, self._clock())
 
     def _directories(self) -> list[LeaseDirectory]:
