@@ -26,7 +26,8 @@ from infra.wiring import ControlPlane
 from tasks import artifacts
 from tasks.attempts import closing_report, conclude, deciding_snapshot, end_run, rung_of, running_report, settle
 from tasks.entry import EndedError
-from tasks.placement import RunPlan, site_work
+from tasks.permits import site_work
+from tasks.run_plan import RunPlan
 
 POLL_S = 0.2
 """Time between two looks for the site's closing report."""

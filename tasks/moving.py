@@ -24,7 +24,7 @@ from infra.documents import decision_from_json, request_from_json
 from infra.ports import AttemptRecord, DecisionRecord
 from infra.wiring import ControlPlane
 from tasks.attempts import charged_parts, deciding_record, running_report
-from tasks.placement import left_of_budget
+from tasks.run_plan import left_of_budget
 from tasks.site_io import share_done
 
 MOVED = "moved"

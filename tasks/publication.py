@@ -13,8 +13,8 @@ from infra.faults import Point
 from infra.ports import AttemptRecord, Publication
 from infra.processes import locked
 from infra.wiring import ControlPlane
-from tasks.placement import RunPlan
 from tasks.publishing import Destination, Prepared, complete, inherited, prepare, result_version
+from tasks.run_plan import RunPlan
 from tasks.vector_tables import Tables, tables_of
 
 

@@ -30,8 +30,9 @@ from tasks.dispatching import await_report, dispatch
 from tasks.entry import AlreadyHandledError, EndedError, WaitUntilError, flow_run_id
 from tasks.moving import MOVED
 from tasks.options import DatasetChoice
-from tasks.placement import Placement, RunPlan, open_run, place
+from tasks.placement import Placement, open_run, place
 from tasks.publication import publish_result
+from tasks.run_plan import RunPlan
 
 MOST_ATTEMPTS = 4
 MOST_IN_ALL = 50

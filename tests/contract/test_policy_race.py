@@ -22,7 +22,8 @@ from infra.core.workload import DatasetRef
 from infra.documents.policy_windows import policy_at
 from infra.ports import ControlStore
 from tasks import placement
-from tasks.placement import RunPlan, place
+from tasks.placement import place
+from tasks.run_plan import RunPlan
 from tests.contract import examples
 from tests.databases import ALL, NOW, PERIOD
 

@@ -20,7 +20,8 @@ from infra.core.placement.decision import Outcome, ReasonCode
 from infra.ports import AttemptRecord
 from tasks.attempts import conclude, settle
 from tasks.extending import extend
-from tasks.placement import Placement, RunPlan, open_run, place
+from tasks.placement import Placement, open_run, place
+from tasks.run_plan import RunPlan
 from tests.databases import PERIOD
 from tests.unit.placement_world import NOW_AT, USD, offer, on_docs, site
 from tests.unit.test_spot_running import Control, furnish

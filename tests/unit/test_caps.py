@@ -15,7 +15,8 @@ from infra.core.metering import ReportKind, ReportOutcome, SiteReport
 from infra.core.placement.snapshot import Health, SiteHealth
 from infra.ports import AttemptRecord
 from tasks.attempts import closing_report, conclude, settle
-from tasks.placement import RunPlan, open_run, place
+from tasks.placement import open_run, place
+from tasks.run_plan import RunPlan
 from tests.unit.placement_world import NOW_AT, on_docs
 from tests.unit.test_spot_running import KEY, Control
 

@@ -27,7 +27,8 @@ from infra.core.trust import PermitExtension, extended_cap
 from infra.ports import AttemptRecord
 from tasks.attempts import conclude, settle
 from tasks.extending import Extension, NoExtension, extend
-from tasks.placement import RunPlan, open_run, place
+from tasks.placement import open_run, place
+from tasks.run_plan import RunPlan
 from tests.unit.placement_world import NOW_AT, USD, on_docs
 from tests.unit.test_caps import read_meter
 from tests.unit.test_permits import CLAIMS, CONTROL, MALLORY, WORK, Bench, token_of

@@ -26,7 +26,9 @@ from tasks import artifacts, running
 from tasks.attempts import closing_report, conclude, deciding_snapshot, rung_of, settle, wanted_units
 from tasks.entry import EndedError, WaitUntilError
 from tasks.moving import _done, placed
-from tasks.placement import RunPlan, open_run, place, site_work
+from tasks.permits import site_work
+from tasks.placement import open_run, place
+from tasks.run_plan import RunPlan
 from tasks.site_io import StoreCheckpoints, share_done
 from tasks.site_job import SiteWork
 from tests.unit.placement_world import EU, NOW_AT, USD, on_docs

@@ -35,7 +35,8 @@ from infra.ports import AttemptRecord, ControlStore
 from infra.render.replay import replayed
 from tasks.attempts import closing_report, conclude, settle, wanted_units
 from tasks.entry import EndedError
-from tasks.placement import RunPlan, open_run, place
+from tasks.placement import open_run, place
+from tasks.run_plan import RunPlan
 from tasks.running import MOST_ATTEMPTS, _require_attempt_left
 from tasks.site_io import StoreCheckpoints, share_done
 from tests.unit.placement_world import DOCS, EU, NOW_AT, USD, request

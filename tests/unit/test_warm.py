@@ -26,7 +26,8 @@ from infra.ports import AttemptRecord
 from infra.render.replay import replayed
 from tasks.attempts import conclude, settle
 from tasks.entry import EndedError
-from tasks.placement import RunPlan, open_run, place
+from tasks.placement import open_run, place
+from tasks.run_plan import RunPlan
 from tasks.running import _require_attempt_left
 from tests.unit import placement_world as world
 from tests.unit.placement_world import EU, NOW_AT, USD, on_docs
