@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra import faults
 from infra.adapters.extensions import read_extended_cap
-from infra.adapters.reports import Refusal, refusal_key, report_key, sign_refusal, sign_report
 from infra.core.canonical import digest
 from infra.core.errors import HeadraceError, InputError, RefusedError
 from infra.core.inventory import Pool, Site
@@ -30,6 +29,7 @@ from infra.ports import Clock, ClusterAddress, ClusterProvider, Lease, ObjectSto
 from infra.worker.attempt import Admission, SiteAttempt
 from infra.worker.context import SiteContext, SiteOutcome, read_outcome
 from infra.worker.reaper import SiteReaper
+from infra.worker.reporting import SiteReports
 from infra.worker.site_state import AttemptNote, SiteState, with_process
 from infra.worker.store_access import Access, StoreAccess, WholeStore
 from infra.worker.warm import WarmRoom, idle_s, is_warm
@@ -65,12 +65,13 @@ class SiteDesk:
         access: StoreAccess | None = None,
     ) -> None:
         self.site, self.pool, self.state = site, pool, state
-        self._verifier, self._key, self._store, self.clock = verifier, key, store, clock
+        self._verifier, self._store, self.clock = verifier, store, clock
         self._providers, self._store_url = providers, store_url
         self._access = access or WholeStore()
         self._reaper = SiteReaper(state.directory, site)
         self._noting = threading.Lock()
         self.warm = WarmRoom(state)
+        self.reports = SiteReports(site.name, key, store, state, clock, self.warm, self._had_machines)
 
     def admit(self, flow_run_id: str, parameters: Mapping[str, Any]) -> Admission:
         """Check everything, and use the permit up. Nothing else is started or written for a refused run.
@@ -121,9 +122,7 @@ class SiteDesk:
             run_id, attempt = claims.run_id, claims.attempt
         except RefusedError:
             run_id = ""
-        refusal = Refusal(self.site.name, flow_run_id, error.code, str(error), self.clock.now(), run_id, attempt)
-        self.state.post(refusal_key(self.site.name, flow_run_id), sign_refusal(self._key, refusal))
-        self.deliver()
+        self.reports.refuse(flow_run_id, error, run_id, attempt)
 
     def begin(self, admission: Admission) -> SiteAttempt:
         """Write the lease down, before anything of it exists, and say that the attempt has begun."""
@@ -153,7 +152,7 @@ class SiteDesk:
         attempt = SiteAttempt(note, admission)
         self.state.note(attempt.note)
         faults.passed(Point.LEASE_WRITTEN)
-        self._post(attempt.note, ReportKind.OPENED)
+        self.reports.post(attempt.note, ReportKind.OPENED)
         return attempt
 
     def open_cluster(self, attempt: SiteAttempt) -> Path:
@@ -250,7 +249,7 @@ class SiteDesk:
 
     def meter(self, attempt: SiteAttempt) -> None:
         """Sign and send a meter reading."""
-        self._post(attempt.note, ReportKind.METER)
+        self.reports.post(attempt.note, ReportKind.METER)
         self.deliver()
 
     def look_for_extension(self, attempt: SiteAttempt) -> bool:
@@ -277,7 +276,7 @@ class SiteDesk:
         faults.passed(Point.WORK_ENDED)
         self.close_cluster(attempt)
         faults.passed(Point.CLUSTER_CLOSED)
-        return self._close(attempt.note, outcome, exit_code, message)
+        return self.reports.close(attempt.note, outcome, exit_code, message)
 
     def recover(self) -> tuple[SiteReport, ...]:
         """Account for attempts of a worker that was killed: end what is left of them and report how they ended.
@@ -302,75 +301,22 @@ class SiteDesk:
                 # Its worker is gone and so is whoever worked on it: also a cluster that it only might have taken.
                 for lease_id in filter(None, (note.lease.id, note.cluster_lease)):
                     self._providers(pool).close(lease_id)
-        if self._has_closed(note):
+        if self.reports.has_closed(note):
             self.state.forget(note.lease.id)
             return None
         if read_outcome(self.state.cache_dir(note.lease.id)).result_manifest_sha256:
-            return self._close(note, ReportOutcome.FINISHED, None, "")
-        return self._close(note, ReportOutcome.LOST, None, "LOST: the site's worker was killed or restarted")
-
-    def _has_closed(self, note: AttemptNote) -> bool:
-        """Whether the worker was killed after it had signed the closing report, which then stays what it is."""
-        key = report_key(note.lease.run_id, note.lease.attempt, ReportKind.CLOSED)
-        try:
-            return self.state.holds(key) or self._store.exists(key)
-        except Exception:
-            # A store that does not answer has not been given the report after the outbox lost it, either.
-            return False
+            return self.reports.close(note, ReportOutcome.FINISHED, None, "")
+        return self.reports.close(note, ReportOutcome.LOST, None, "LOST: the site's worker was killed or restarted")
 
     def reap(self) -> list[HeadraceError]:
         """End what outlived its lease at this site; what kept the round from seeing everything."""
         self._reaper.reap(self.clock.now(), REAP_GRACE_S)
         return self._reaper.problems
 
-    def _close(self, note: AttemptNote, outcome: ReportOutcome, exit_code: int | None, message: str) -> SiteReport:
-        report = self._post(note, ReportKind.CLOSED, outcome, exit_code, message)
-        faults.passed(Point.REPORT_SIGNED)
-        # In this order: a kill in between leaves both, and the recovery sees that the report is there.
-        self.state.forget(note.lease.id)
-        self.deliver()
-        return report
-
-    def _used_any(self, note: AttemptNote) -> bool:
-        """Whether the attempt had machines at any time, or may have had some: else there is nothing to be paid for."""
-        pool = next((pool for pool in self.site.pools if pool.name == note.lease.pool), None)
-        return note.ready_at is not None or pool is None or self._providers(pool).had_machines(note.lease.id)
-
     def deliver(self) -> int:
         """Send what waits in the outbox; returns how many reports still wait."""
-        return self.state.deliver(self._store)
+        return self.reports.deliver()
 
-    def _post(
-        self,
-        note: AttemptNote,
-        kind: ReportKind,
-        outcome: ReportOutcome = ReportOutcome.RUNNING,
-        exit_code: int | None = None,
-        message: str = "",
-    ) -> SiteReport:
-        """Sign a report and put it into the outbox."""
-        lease, left = note.lease, read_outcome(self.state.cache_dir(note.lease.id))
-        started_at = lease.opened_at
-        ended_at = max(self.warm.charged_until(note, self.clock.now()), note.ready_at or started_at)
-        if kind is ReportKind.CLOSED and not self._used_any(note):
-            started_at = ended_at
-        report = SiteReport(
-            kind=kind,
-            run_id=lease.run_id,
-            attempt=lease.attempt,
-            lease_id=lease.id,
-            site=lease.site,
-            offer=lease.offer,
-            devices=lease.devices,
-            outcome=outcome,
-            started_at=started_at,
-            ended_at=ended_at,
-            ready_at=note.ready_at,
-            exit_code=exit_code,
-            egress_bytes=left.egress_bytes,
-            egress_sources=left.egress_sources,
-            result_manifest_sha256=left.result_manifest_sha256,
-            message=message or left.message,
-        )
-        self.state.post(report_key(report.run_id, report.attempt, kind), sign_report(self._key, report))
-        return report
+    def _had_machines(self, note: AttemptNote) -> bool:
+        pool = next((pool for pool in self.site.pools if pool.name == note.lease.pool), None)
+        return pool is None or self._providers(pool).had_machines(note.lease.id)
