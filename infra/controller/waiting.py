@@ -1,7 +1,7 @@
 """Plans the queue anew on every event and wakes the runs whose turn it is. In between a waiting run holds no process.
 
-Events are everything that a plan depends on: runs that come, leave or end, devices, capacities, prices, the policy and
-sites' health. A run that is woken decides for itself, from a snapshot of its own in which the others' starts are kept.
+Events are everything that a plan depends on: runs that come, leave or end, devices, capacities, prices, the policy, sites' health,
+and warm clusters that become ready. A run that is woken decides for itself, from a snapshot of its own in which the others' starts are kept.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from infra.adapters import prefect_runs
 from infra.core.lifecycle import RunState
 from infra.core.placement.queue import Replanned, replan
 from infra.core.placement.snapshot import QueueEntry, Snapshot
+from infra.core.placement.warm import takers
 from infra.ports import RunRecord
 from infra.wiring import ControlPlane
 from tasks.entry import WAITING
+from tasks.warming import ready_clusters
 
 MOST_AT_ONCE = 32
 """Runs woken by one look; the rest is woken by the next ones."""
@@ -34,6 +36,7 @@ class WakeUps:
         self._planned_for: Hashable = None
         self._planned_at = 0.0
         self._woken: set[str] = set()
+        self._ready: frozenset[str] = frozenset()
 
     def look(self) -> list[str]:
         """Plan anew when something happened or a planned start has come, and wake whose turn it is.
@@ -49,15 +52,21 @@ class WakeUps:
             return []
         self._seen, self._planned_at = seen, now_at
         snapshot = self._control.snapshot(datasets=())
-        events = (seen, _events(snapshot))
+        clusters = ready_clusters(self._control, now_at)
+        fresh = [cluster for cluster in clusters if cluster.lease_id not in self._ready]
+        self._ready = frozenset(cluster.lease_id for cluster in clusters)
+        events = (seen, self._ready, _events(snapshot))
         if events != self._planned_for:
             self._planned_for, self._woken = events, set()
         plan = replan(snapshot.queue, snapshot.loads, snapshot.sites, snapshot.now_at)
         self._keep(snapshot, plan)
         # Those that are not in the queue wait for a cheaper hour or an allowed one: what happened may have changed that.
         queued = {entry.run_id for entry in snapshot.queue}
-        due = [*plan.due, *(run.run_id for run in waiting if run.run_id not in queued)]
-        return self._wake({run.run_id: run for run in waiting}, [run_id for run_id in due if run_id not in self._woken])
+        due = [*plan.due, *takers(plan.entries, fresh), *(run.run_id for run in waiting if run.run_id not in queued)]
+        return self._wake(
+            {run.run_id: run for run in waiting},
+            [run_id for run_id in dict.fromkeys(due) if run_id not in self._woken],
+        )
 
     def _keep(self, snapshot: Snapshot, plan: Replanned) -> None:
         """Write the new starts down."""

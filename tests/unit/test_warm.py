@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from infra.adapters.reports import write_report
+from infra.controller.waiting import PLAN_EVERY_S, WakeUps
 from infra.core.errors import InputError
 from infra.core.inventory import Cluster, Pool, Purchase
 from infra.core.lifecycle import AttemptState
@@ -16,16 +18,16 @@ from infra.core.metering import ReportKind, ReportOutcome, SiteReport
 from infra.core.placement.decide import decide
 from infra.core.placement.decision import Outcome
 from infra.core.placement.learning import Observation, learn_boots, learn_rates
-from infra.core.placement.snapshot import OfferLoad, Rate, Release, Snapshot
+from infra.core.placement.snapshot import OfferLoad, QueueEntry, Rate, Release, Snapshot
 from infra.core.placement.uncertainty import ratios
-from infra.core.placement.warm import Kept, WarmCluster, only_at, warm_request, with_warm
+from infra.core.placement.warm import Kept, WarmCluster, only_at, takers, warm_request, with_warm
 from infra.core.rung import Rung
 from infra.core.warm import TAKEN, WINDOW_S, WarmSetting, base_stock, wanted
 from infra.core.workload import Resources, WorkKind
 from infra.ports import AttemptRecord
 from infra.render.replay import replayed
 from tasks.attempts import conclude, settle
-from tasks.entry import EndedError
+from tasks.entry import WAITING, EndedError
 from tasks.placement import open_run, place
 from tasks.run_plan import RunPlan
 from tasks.running import _require_attempt_left
@@ -262,6 +264,39 @@ def test_a_ready_cluster_is_given_to_one_run_and_its_devices_are_counted_once() 
     ended = settle(control, conclude(control, taken, closing, 4200.0), closing)
     assert ended.charged.total_micro == -(-4 * USD * 10 // 3600)
     assert ended.ending == TAKEN
+
+
+def test_runs_that_wait_are_asked_again_when_a_cluster_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    control: Any = Control(
+        sites=(world.site("cloud-eu", "DE", *(replace(each, capacity=1) for each in EU.pools[0].offers)),)
+    )
+    woken: list[str] = []
+    monkeypatch.setattr(
+        "infra.adapters.prefect_runs.statuses", lambda ids: {each: SimpleNamespace(state_name=WAITING) for each in ids}
+    )
+    monkeypatch.setattr("infra.adapters.prefect_runs.start_again", lambda flow_run_id, _why: woken.append(flow_run_id))
+    warm = warm_up(control)
+    control.clock.advance(10.0)
+    for run_id in ("waits-1", "waits-2"):
+        assert ask(control, run_id).decision.outcome is Outcome.WAIT
+    wake_ups = WakeUps(control)
+    assert wake_ups.look() == []
+    report(control, warm, ReportKind.METER)
+    assert wake_ups.look() == [], "nothing is looked at twice within seconds"
+    control.clock.advance(PLAN_EVERY_S)
+    assert wake_ups.look() == woken == ["waits-1", "waits-2"]
+    control.clock.advance(PLAN_EVERY_S)
+    assert wake_ups.look() == []
+    assert ask(control, "waits-1").attempt.permit.cluster_lease == warm.permit.id
+
+
+def test_only_who_wants_as_many_devices_might_take_a_cluster() -> None:
+    entries = [
+        QueueEntry(name, "vision", "onprem", "owned", devices, NOW_AT, 60.0, NOW_AT + start_s)
+        for name, devices, start_s in (("late", 1, 90.0), ("wide", 2, 10.0), ("soon", 1, 30.0))
+    ]
+    assert takers(entries, [CLUSTER]) == ["soon", "late"]
+    assert takers(entries, []) == []
 
 
 def test_a_run_that_would_outlast_the_cluster_boots_its_own() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from infra.core.placement.estimate import BOOT_SPREAD, speed_up
-from infra.core.placement.snapshot import OfferLoad, Release, Snapshot
+from infra.core.placement.snapshot import OfferLoad, QueueEntry, Release, Snapshot
 from infra.core.placement.uncertainty import LEVELS, ratios
 from infra.core.workload import Resources, WorkKind, WorkloadRequest
 
@@ -36,6 +36,13 @@ class WarmCluster:
     offer: str
     release: Release
     expires_at: float
+
+
+def takers(queue: Iterable[QueueEntry], clusters: Iterable[WarmCluster]) -> list[str]:
+    """Ids of the waiting runs that might take one of these clusters, in the order of the queue: they want as many devices."""
+    offered = {cluster.release.devices for cluster in clusters}
+    ordered = sorted(queue, key=lambda entry: (entry.start_at, entry.position, entry.run_id))
+    return [entry.run_id for entry in ordered if entry.devices in offered]
 
 
 @dataclass(frozen=True, slots=True)
