@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 LEAVE_BEFORE_S = 15.0
 """A run whose last worker is taken back stops so long before, or half of a shorter notice: the time to save in."""
+_HEARD_WITHIN_S = 0.05
+_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,22 @@ def none_announced() -> Mapping[str, Departure]:
 def announced_in(client: Client) -> Departures:
     """Listen to the cluster of a client from now on, and to what was said before."""
     told: dict[str, Departure] = {}
+    listening = threading.Event()
 
     def hear(event: Any) -> None:
         message = event[1]
-        told.setdefault(message["worker"], Departure(message["told_at"], message["ends_at"]))
+        if "worker" in message:
+            told.setdefault(message["worker"], Departure(message["told_at"], message["ends_at"]))
+        elif message["listener"] == client.id:
+            listening.set()
 
     client.subscribe_topic(TOPIC, hear)
+    # It travels apart from questions, which may overtake it. What is said before it has arrived must be asked for, so
+    # one asks once one has heard oneself.
+    for _ in range(_TRIES):
+        client.log_event(TOPIC, {"listener": client.id})
+        if listening.wait(_HEARD_WITHIN_S):
+            break
     for event in client.get_events(TOPIC) or ():
         hear(event)
     return lambda: dict(told)

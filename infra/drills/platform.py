@@ -180,4 +180,4 @@ class Platform:
         for victim in victims:
             victim.send(signal.SIGKILL)
         for victim in victims:
-            victim.wait(5.0)
+            victim.wait(30.0)

@@ -60,16 +60,20 @@ class Api:
 
     Args:
         behind: Moto's application.
+        books: Held by whoever reads or changes moto's instances, so that nobody sees one that is half made.
         noticed: Called after each call that may change instances.
         act: Does what :class:`Control` asks for besides faults: name and arguments, an answer that JSON knows.
     """
 
     def __init__(
-        self, behind: Callable[..., Any], noticed: Callable[[], None], act: Callable[[str, dict[str, Any]], Any]
+        self,
+        behind: Callable[..., Any],
+        books: threading.Lock,
+        noticed: Callable[[], None],
+        act: Callable[[str, dict[str, Any]], Any],
     ) -> None:
-        self._behind, self._noticed, self._act = behind, noticed, act
+        self._behind, self._books, self._noticed, self._act = behind, books, noticed, act
         self.faults, self.calls = Faults(), []
-        self._lock = threading.Lock()
         self._once: dict[str, tuple[str, list[tuple[str, str]], bytes]] = {}
         self._random = random.Random(7)
 
@@ -100,7 +104,7 @@ class Api:
             self.calls.append(Call(action, form, int(status[:3])))
             return _error(code, status, start_response)
         token = form.get("ClientToken", "") if action == "RunInstances" else ""
-        with self._lock:
+        with self._books:
             # One at a time: moto's objects are not made for threads, and a repeated token must find the first answer.
             if token not in self._once:
                 seen: list[Any] = []

@@ -80,9 +80,10 @@ class Ec2Emulator:
             _forget_books()
             _own_networks(self._network, stack)
             _end_once(stack)
-            self._api = Api(_moto(), lambda: self._hypervisor.look(), self._act)
+            books = threading.Lock()
+            self._api = Api(_moto(), books, lambda: self._hypervisor.look(), self._act)
             self._api.faults.boot_s = self._boot_s
-            self._hypervisor = Hypervisor(self._network, directory, self._api.faults)
+            self._hypervisor = Hypervisor(self._network, directory, self._api.faults, books)
             stack.callback(self._hypervisor.stop)
             self.url = self._serve(stack, "127.0.0.1", self._port)
             self._serve(stack, self._network.gateway_of(REGION), int(self.url.rpartition(":")[2]))

@@ -16,11 +16,15 @@ LOOK_EVERY_S = 0.25
 
 
 class Hypervisor(threading.Thread):
-    """Looks at the instances whenever a call may have changed them, and now and then."""
+    """Looks at the instances whenever a call may have changed them, and now and then.
 
-    def __init__(self, network: Network, directory: Path, faults: Faults) -> None:
+    Args:
+        books: Held while moto's instances are read or changed: it puts a new one into its books before it is spot or has tags.
+    """
+
+    def __init__(self, network: Network, directory: Path, faults: Faults, books: threading.Lock) -> None:
         super().__init__(name="hypervisor", daemon=True)
-        self._network, self._directory, self._faults = network, directory, faults
+        self._network, self._directory, self._faults, self._books = network, directory, faults, books
         self._changed, self._stopped = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._machines: dict[str, Machine] = {}
@@ -47,7 +51,7 @@ class Hypervisor(threading.Thread):
         for machine in machines:
             machine.end()
         for machine in machines:
-            machine.join(10.0)
+            machine.join(60.0)
 
     def machines(self) -> list[Machine]:
         """Those that run."""
@@ -79,10 +83,11 @@ class Hypervisor(threading.Thread):
         self._terminate(machine.facts, "Server.InternalError", "Internal error on launch or in service")
 
     def _compare(self) -> None:
-        for region, backend in list(_backends().items()):
-            for reservation in list(backend.reservations.values()):
-                for instance in list(reservation.instances):
-                    self._settle(region, instance)
+        with self._books:
+            for region, backend in _backends().items():
+                for reservation in backend.reservations.values():
+                    for instance in reservation.instances:
+                        self._settle(region, instance)
 
     def _settle(self, region: str, instance: Any) -> None:
         with self._lock:
@@ -102,15 +107,15 @@ class Hypervisor(threading.Thread):
         self._terminate(facts, why, "Instance initiated shutdown")
 
     def _terminate(self, facts: Facts, code: str, message: str) -> None:
-        backend = _backends()[facts.region]
-        instance = backend.get_instance(facts.id)
-        if instance.state == "terminated":
-            return
-        if code.startswith("Client.Instance") and instance.instance_initiated_shutdown_behavior != "terminate":
-            instance.stop()
-        else:
-            instance.terminate()
-        instance.state_reason.code, instance.state_reason.message = code, f"{code}: {message}"
+        with self._books:
+            instance = _backends()[facts.region].get_instance(facts.id)
+            if instance.state == "terminated":
+                return
+            if code.startswith("Client.Instance") and instance.instance_initiated_shutdown_behavior != "terminate":
+                instance.stop()
+            else:
+                instance.terminate()
+            instance.state_reason.code, instance.state_reason.message = code, f"{code}: {message}"
         self.look()
 
 

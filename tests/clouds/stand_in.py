@@ -43,7 +43,9 @@ class StandIn:
 
     def faults(self, **told: Any) -> None:
         """``refuse``: the text with which machines are refused; ``unreachable``: nothing answers; ``lost``: off at once."""
-        (self.folder / "faults").write_text(json.dumps(told))
+        temporary = self.folder / ".faults"
+        temporary.write_text(json.dumps(told))
+        temporary.rename(self.folder / "faults")  # keepers read it at any time
 
     def _fault(self, name: str) -> Any:
         path = self.folder / "faults"
@@ -59,7 +61,8 @@ class StandIn:
     def calls(self, name: str) -> list[Any]:
         """What was told with each call of this name."""
         path = self.folder / "calls"
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        with self._locked():
+            lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [told for call, told in lines if call == name]
 
     def create(self, name: str, user_data: str, **details: Any) -> dict[str, Any]:
@@ -71,16 +74,20 @@ class StandIn:
         refusal = self._fault("refuse")
         if refusal:
             raise Refused(refusal)
-        with self._locked():
-            number = 2 + len(list(self.folder.glob("*.address")))
+        machine = {"name": name, "state": "running", "user_data": user_data, "created_at": time.time(), **details}
+        with self._locked():  # whoever deletes it meanwhile must find its process
+            machine["address"] = self._address(2 + len(list(self.folder.glob("*.address"))))
             (self.folder / f"{name}.address").touch()
-        machine = {"name": name, "address": self._address(number), "state": "running", "user_data": user_data}
-        machine |= {"created_at": time.time(), **details}
-        self._write(machine)
+            self._write(machine)
+            self._write(machine | {"pid": self._start(name)})
+        return machine
+
+    def _start(self, name: str) -> int:
+        """The machine's process, which reads in the folder what it is."""
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
         environment["TMPDIR"] = str(self.folder)
         with open(self.folder / f"{name}.log", "ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "tests.clouds.stand_in", str(self.folder), name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -88,9 +95,7 @@ class StandIn:
                 env=environment,
                 cwd=self.folder,
                 start_new_session=True,
-            )
-        self._write(machine | {"pid": process.pid})
-        return machine
+            ).pid
 
     def machines(self) -> list[dict[str, Any]]:
         """All that exist, off ones too."""
@@ -110,11 +115,12 @@ class StandIn:
 
     def delete(self, name: str) -> None:
         """End a machine; no error when there is none."""
-        for machine in self.machines():
-            if machine["name"] == name:
-                with suppress(ProcessLookupError):
-                    os.killpg(machine["pid"], signal.SIGKILL)
-                (self.folder / f"{name}.machine").unlink(missing_ok=True)
+        with self._locked():
+            for machine in self.machines():
+                if machine["name"] == name:
+                    with suppress(ProcessLookupError):
+                        os.killpg(machine["pid"], signal.SIGKILL)
+                    (self.folder / f"{name}.machine").unlink(missing_ok=True)
 
     def _address(self, number: int) -> str:
         """One out of a range that is the folder's: all schedulers have one port, and clouds run beside one another."""

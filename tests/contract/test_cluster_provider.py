@@ -111,7 +111,7 @@ def provided(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provide
         return
     if request.param == "attached":
         state_dir = request.getfixturevalue("standing_dir")
-        provider = AttachedCluster(state_dir, start_timeout_s=10.0)
+        provider = AttachedCluster(state_dir, start_timeout_s=60.0)
         yield Provided("attached", provider, state_dir)
         provider.shutdown()
         return
@@ -202,7 +202,7 @@ def test_leases_opened_at_the_same_time_never_share_a_worker(provided: Provided)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(900 if provided.name == "account" else 60)
+        thread.join(900 if provided.name == "account" else 120)
     workers = [name for address in addresses for name in address.workers]
     assert len(workers) == len(set(workers)) == 3
 

@@ -39,16 +39,20 @@ def lease(lease_id: str, devices: int = 1, life_s: float = 60.0, at: float | Non
 
 
 def open_short(
-    provider: Any, lease_id: str, life_s: float, offer: Offer, site: Site, devices: int = 1
+    provider: Any, lease_id: str, life_s: float, offer: Offer, site: Site, devices: int = 1, needs_s: float = 0.0
 ) -> tuple[Lease, ClusterAddress]:
-    """Open a lease that ends soon. When the start leaves little of it, as on a busy machine, another gets twice the time."""
+    """Open a lease that ends soon. When the start leaves too little of it, as on a busy machine, another gets twice the time.
+
+    Args:
+        needs_s: What must be left for whatever is to happen before it ends.
+    """
     for number in range(4):
         held = lease(f"{lease_id}-{number}", devices, life_s * 2**number)
         try:
             address = provider.open(held, offer, site)
         except UnavailableError:  # it ended while it started, as it must
             continue
-        if held.ends_at - time.time() > life_s / 8:
+        if held.ends_at - time.time() > max(needs_s, life_s / 8):
             return held, address
         provider.close(held.id)
     raise AssertionError(f"no start is done within {life_s * 8:g} s")
@@ -102,7 +106,7 @@ def security(address: ClusterAddress):
 def client(address: ClusterAddress) -> Iterator:
     from distributed import Client
 
-    with Client(address.scheduler, security=security(address), timeout=20, set_as_default=False) as connected:
+    with Client(address.scheduler, security=security(address), timeout=60, set_as_default=False) as connected:
         yield connected
 
 
@@ -115,7 +119,7 @@ def running_standing_cluster(state_dir: Path, devices: int) -> Iterator[subproce
         yield process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         until(lambda: not processes_of(state_dir))
 
 

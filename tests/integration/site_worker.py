@@ -43,7 +43,7 @@ class NotedClusters:
     def open(self, lease: Lease, offer: Offer, site: Site) -> ClusterAddress:
         note = self.directory / lease.id
         note.touch()
-        deadline = time.monotonic() + (30.0 if offer.name == "slow-to-start" else 0.0)
+        deadline = time.monotonic() + (120.0 if offer.name == "slow-to-start" else 0.0)
         while note.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         return self.clusters.open(lease, offer, site)

@@ -48,7 +48,7 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def cluster(state_dir: Path) -> Iterator[AttachedCluster]:
-    provider = AttachedCluster(state_dir, start_timeout_s=15.0)
+    provider = AttachedCluster(state_dir, start_timeout_s=60.0)
     yield provider
     provider.shutdown()
     assert claims(state_dir) == {}
@@ -71,9 +71,9 @@ def test_a_killed_worker_and_a_killed_scheduler_come_back(cluster: AttachedClust
     until(lambda: all_serve(state_dir))
     address = cluster.open(lease("after-kills", 2), offer(), site())
     with client(address) as connected:
-        connected.wait_for_workers(2, timeout=20)
+        connected.wait_for_workers(2, timeout=60)
         for name in address.workers:
-            assert connected.submit(pow, 2, 3, workers=[name], pure=False).result(timeout=20) == 8
+            assert connected.submit(pow, 2, 3, workers=[name], pure=False).result(timeout=60) == 8
 
 
 def test_a_lease_gets_fresh_processes(cluster: AttachedCluster) -> None:
@@ -107,7 +107,7 @@ def test_too_many_devices_fail_at_once_and_a_full_cluster_after_the_timeout(stat
     provider = AttachedCluster(state_dir, start_timeout_s=0.3)
     for name, devices in (("greedy", 3), ("holder", 2), ("waiter", 1)):
         if name == "holder":
-            AttachedCluster(state_dir).open(lease(name, devices), offer(), site())
+            AttachedCluster(state_dir, start_timeout_s=60.0).open(lease(name, devices), offer(), site())
             continue
         with pytest.raises(UnavailableError) as caught:
             provider.open(lease(name, devices), offer(), site())
@@ -123,7 +123,7 @@ def test_claims_of_a_killed_process_are_reaped(state_dir: Path) -> None:
         "from pathlib import Path\n"
         "from infra.adapters.clusters_attached import AttachedCluster\n"
         "from tests.integration.clusters_support import lease, offer, site\n"
-        "AttachedCluster(Path(sys.argv[1])).open(lease('left', 2), offer(), site())\n"
+        "AttachedCluster(Path(sys.argv[1]), start_timeout_s=60).open(lease('left', 2), offer(), site())\n"
         "os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", program, str(state_dir)], env=machine_environment(state_dir), check=False)
@@ -153,7 +153,7 @@ def test_processes_that_open_at_once_never_share_a_worker(state_dir: Path) -> No
         "from infra.adapters.clusters_attached import AttachedCluster\n"
         "from infra.core.errors import UnavailableError\n"
         "from tests.integration.clusters_support import lease, offer, site\n"
-        "provider = AttachedCluster(Path(sys.argv[1]), start_timeout_s=4)\n"
+        "provider = AttachedCluster(Path(sys.argv[1]), start_timeout_s=10)\n"
         "try:\n"
         "    print(*provider.open(lease(sys.argv[2]), offer(), site()).workers, flush=True)\n"
         "except UnavailableError as error:\n"
@@ -161,7 +161,7 @@ def test_processes_that_open_at_once_never_share_a_worker(state_dir: Path) -> No
         "sys.stdin.readline()\n"
         "provider.shutdown()\n"
     )
-    # The workers of the lease before are started anew: a loser waits for 4 s only, and so would a winner.
+    # The workers of the lease before are started anew: a loser waits for 10 s only, and so would a winner.
     until(lambda: not claims(state_dir) and all_serve(state_dir))
     racers = [
         subprocess.Popen(
@@ -175,14 +175,14 @@ def test_processes_that_open_at_once_never_share_a_worker(state_dir: Path) -> No
     ]
     answers = sorted(racer.stdout.readline().strip() for racer in racers)
     for racer in racers:
-        racer.communicate("\n", timeout=20)
+        racer.communicate("\n", timeout=60)
     assert answers == ["CLUSTER_START_FAILED", "CLUSTER_START_FAILED", f"{SITE}-0", f"{SITE}-1"]
     assert claims(state_dir) == {}
 
 
 def test_a_second_standing_cluster_on_the_same_state_is_refused(state_dir: Path, capsys) -> None:
     command, environment = standing_cluster_command(SITE, 2, state_dir)
-    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert second.returncode == 1
     assert "STANDING_CLUSTER_RUNS" in second.stderr
     assert standing_cluster(state_dir) is not None
@@ -204,7 +204,7 @@ def test_a_killed_supervisor_or_parent_leaves_no_process(tmp_path: Path, victim:
     until(lambda: standing_cluster(tmp_path) is not None)
     pid = parent.pid if victim == "parent" else standing_cluster(tmp_path)["supervisor"]["pid"]
     os.kill(pid, signal.SIGKILL)
-    parent.wait(20)
+    parent.wait(60)
     until(lambda: not processes_of(tmp_path))
     assert standing_cluster(tmp_path) is None
     # It can be started again over what is left.

@@ -200,8 +200,8 @@ def test_machines_end_by_themselves_with_nobody_alive(
 ) -> None:
     monkeypatch.setattr(Ec2Cloud, "hard_end_margin_s", 1.0)
     hard_dir, idle_dir = tmp_path / "hard", tmp_path / "idle"
-    with ec2_provider(cloud, hard_dir) as provider, ec2_provider(cloud, idle_dir, idle_timeout_s=4.0) as idle:
-        hard, _ = open_short(provider, "hard", 16.0, ec2_offer(), ec2_site(cloud))
+    with ec2_provider(cloud, hard_dir) as provider, ec2_provider(cloud, idle_dir, idle_timeout_s=12.0) as idle:
+        hard, _ = open_short(provider, "hard", 16.0, ec2_offer(), ec2_site(cloud), needs_s=4.0)
         kill_keeper(hard_dir, hard.id)
         idle.open(lease("idle"), ec2_offer(), ec2_site(cloud))
         kill_keeper(idle_dir, "idle")
@@ -273,7 +273,7 @@ def test_closing_a_lease_on_its_way_up_ends_the_start(cloud: Ec2Emulator, provid
     elsewhere = Ec2Cloud(tmp_path, environ={**os.environ, **cloud.environment()})
     assert elsewhere.leases() == ("unwanted",)
     elsewhere.close("unwanted")
-    opening.join(30)
+    opening.join(60)
     assert [error.code for error in caught] == ["CLUSTER_START_FAILED"]
     assert elsewhere.leases() == provider.leases() == ()
     assert of_lease(cloud, "unwanted") == []
@@ -373,7 +373,7 @@ def test_training_goes_on_with_the_machines_that_are_left(cloud: Ec2Emulator, pr
             cloud.control.reclaim(taken[0], notice_s=0.0)
 
     # As the site's flow has it: actors look for the default client.
-    with Client(address.scheduler, security=security(address), timeout=20) as connected:
+    with Client(address.scheduler, security=security(address), timeout=60) as connected:
         result, _ = do(store, connected, WorkKind.TRAINING, (data,), parameters, "wounded", progress=take_one)
     assert taken
     assert (result.detail["workers_lost"], result.detail["workers"]) == (1, 1)

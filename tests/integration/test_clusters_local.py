@@ -124,7 +124,7 @@ def test_killing_the_process_that_opened_it_ends_everything(tmp_path: Path) -> N
 
 @slow
 def test_a_lease_s_hard_end_does_not_wait_for_busy_or_blocked_machines(cloud: LocalCloud, tmp_path: Path) -> None:
-    held, address = open_short(cloud, "busy", 12.0, offer(), site(), 2)
+    held, address = open_short(cloud, "busy", 12.0, offer(), site(), 2, needs_s=6.0)
     with client(address) as connected:
         work = connected.submit(time.sleep, 600, workers=list(address.workers[:1]))
         blocked = connected.submit(_block_the_loop, workers=list(address.workers[1:]))
@@ -165,7 +165,7 @@ def test_a_frozen_machine_is_reaped(cloud: LocalCloud, tmp_path: Path) -> None:
 
 @slow
 def test_a_reclaim_ends_a_machine_and_is_metered(tmp_path: Path) -> None:
-    provider = LocalCloud(tmp_path, reclaims=lambda lease, offer, index: 1.0 if index == 0 else None)
+    provider = LocalCloud(tmp_path, reclaims=lambda lease, offer, index: 4.0 if index == 0 else None)
     address = provider.open(lease("spot", 2), offer(interruptions_per_hour=1.0), site())
     with client(address) as connected:
         until(lambda: provider.usage("spot")["reclaimed"] == 1)
@@ -244,7 +244,7 @@ def test_closing_a_lease_on_its_way_up_ends_the_start(cloud: LocalCloud, tmp_pat
     opening.start()
     until(lambda: cloud.leases() == ("unwanted",))
     cloud.close("unwanted")
-    opening.join(20)
+    opening.join(60)
     assert [error.code for error in caught] == ["CLUSTER_START_FAILED"]
     assert cloud.leases() == ()
     assert not LeaseDirectory.of(tmp_path, "unwanted").running()

@@ -183,7 +183,7 @@ def test_a_killed_emulator_s_machines_die_and_the_next_one_cleans_up(cloud: Ec2E
     again = subprocess.run([sys.executable, "-c", "from tests.clouds.network import Network; Network().close()"],
         env=environment, capture_output=True, text=True, check=True)  # fmt: skip
     assert again.stderr == ""
-    assert left not in namespaces()
+    until(lambda: left not in namespaces())  # another emulator that starts now may be at it
 
 
 def test_user_data_is_taken_apart_without_a_shell() -> None:

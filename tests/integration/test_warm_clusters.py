@@ -140,7 +140,7 @@ def test_a_run_on_a_warm_cluster_starts_at_once_and_the_money_adds_up(site: Warm
         assert not kept.done()
         served = site.close(taker)
         assert not site.machines_left()
-        assert kept.result(30).detail == {"taken": True}
+        assert kept.result(60).detail == {"taken": True}
     idled = site.close(idling)
     assert (served.outcome, idled.outcome) == (ReportOutcome.FINISHED, ReportOutcome.FINISHED)
     assert idled.result_manifest_sha256
@@ -181,7 +181,7 @@ def test_a_run_whose_warm_cluster_died_boots_its_own(site: WarmSite) -> None:
         assert taker.note.ready_at is not None
         assert taker.note.ready_at - taker.lease.opened_at >= BOOT_S
         assert site.work(taker).units_done == 1.0
-        assert kept.result(30).detail == {"taken": False}
+        assert kept.result(60).detail == {"taken": False}
     for attempt in (taker, idling):
         site.close(attempt)
     assert not site.machines_left()

@@ -106,7 +106,7 @@ class SiteUnderTest:
 
     def report(self, parameters: dict[str, Any], kind: str = "closed") -> SiteReport:
         run_id = parameters["work"]["run_id"]
-        wait_until(lambda: read_report(self.store, self.keys, run_id, 1, kind, POOL), 30, f"the {kind} report")
+        wait_until(lambda: read_report(self.store, self.keys, run_id, 1, kind, POOL), 120, f"the {kind} report")
         report = read_report(self.store, self.keys, run_id, 1, kind, POOL)
         assert report is not None
         return report
@@ -162,7 +162,7 @@ def test_a_run_opens_an_s3_store_with_credentials_of_its_own(site: SiteUnderTest
             "HEADRACE_STORE_ROLE_ARN": "arn:aws:iam::123456789012:role/headrace-runs",
         }
         site.worker.send_signal(signal.SIGTERM)
-        site.worker.wait(30)
+        site.worker.wait(90)
         scoped = SiteUnderTest(site.server, tmp_path, environment, store, site.deployment)
         try:
             told = tmp_path / "told.json"
@@ -188,7 +188,7 @@ def test_a_run_opens_an_s3_store_with_credentials_of_its_own(site: SiteUnderTest
             assert not (tmp_path / "never.json").exists()
         finally:
             scoped.worker.send_signal(signal.SIGTERM)
-            scoped.worker.wait(30)
+            scoped.worker.wait(90)
             site.start()
 
 
@@ -244,10 +244,10 @@ def test_cancelling_closes_the_cluster_within_seconds(site: SiteUnderTest, tmp_p
     pid_file = tmp_path / "pid"
     parameters = site.permitted(sleep_s=600, pid_file=str(pid_file))
     flow_run_id = site.run(parameters)
-    wait_until(lambda: pid_file.exists() and pid_file.read_text(), 60, "the flow")
+    wait_until(lambda: pid_file.exists() and pid_file.read_text(), 120, "the flow")
     assert len(site.clusters()) == 1
     site.server.cancel(flow_run_id)
-    assert site.server.wait_for(flow_run_id, timeout_s=30)["state_type"] == "CANCELLED"
+    assert site.server.wait_for(flow_run_id, timeout_s=90)["state_type"] == "CANCELLED"
     assert not is_alive(int(pid_file.read_text()))
     assert site.report(parameters).outcome is ReportOutcome.CANCELLED
     assert site.clusters() == []
@@ -257,9 +257,9 @@ def test_cancelling_closes_the_cluster_within_seconds(site: SiteUnderTest, tmp_p
 def test_cancelling_while_the_cluster_starts_ends_the_start(site: SiteUnderTest) -> None:
     parameters = site.permitted(offer="slow-to-start")
     flow_run_id = site.run(parameters)
-    wait_until(site.clusters, 60, "the cluster's start")
+    wait_until(site.clusters, 120, "the cluster's start")
     site.server.cancel(flow_run_id)
-    assert site.server.wait_for(flow_run_id, timeout_s=25)["state_type"] == "CANCELLED"
+    assert site.server.wait_for(flow_run_id, timeout_s=90)["state_type"] == "CANCELLED"
     report = site.report(parameters)
     assert (report.outcome, report.exit_code) == (ReportOutcome.CANCELLED, None)
     assert site.clusters() == []
@@ -292,7 +292,7 @@ def test_a_killed_worker_leaves_nothing_and_its_run_is_reported_lost(site: SiteU
     pid_file = tmp_path / "pid"
     parameters = site.permitted(sleep_s=600, pid_file=str(pid_file))
     site.run(parameters)
-    wait_until(lambda: pid_file.exists() and pid_file.read_text(), 60, "the flow")
+    wait_until(lambda: pid_file.exists() and pid_file.read_text(), 120, "the flow")
     os.kill(site.worker.pid, signal.SIGKILL)
     site.worker.wait()
     wait_until(lambda: not is_alive(int(pid_file.read_text())), what="the end of the flow's process")
@@ -322,9 +322,9 @@ def test_a_worker_that_is_told_to_end_puts_its_run_in_order(site: SiteUnderTest,
     pid_file = tmp_path / "pid"
     parameters = site.permitted(sleep_s=600, pid_file=str(pid_file))
     flow_run_id = site.run(parameters)
-    wait_until(lambda: pid_file.exists() and pid_file.read_text(), 60, "the flow")
+    wait_until(lambda: pid_file.exists() and pid_file.read_text(), 120, "the flow")
     site.worker.send_signal(signal.SIGTERM)
-    assert site.worker.wait(30) == 0
+    assert site.worker.wait(90) == 0
     assert not is_alive(int(pid_file.read_text()))
     assert site.report(parameters).outcome is ReportOutcome.LOST
     assert site.server.wait_for(flow_run_id)["state_type"] == "CRASHED"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import psutil
 import pytest
 
 from infra.adapters.reports import read_report
@@ -15,6 +14,8 @@ from tests.scenarios.world import World
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 DATA = {"name": "mnist5k", "version": "v1"}
 ON_DEMAND = {"purchases": ["on_demand"]}
+EPOCHS = 40
+"""So many that a fast computer has not done them all before it is noticed that it has begun."""
 
 
 def _outcome(world: World, run_id: str, number: int) -> str:
@@ -38,7 +39,7 @@ def _paid_once(world: World, run_id: str) -> None:
 
 
 def test_cancelling_a_computing_run_ends_its_machines_and_charges_what_was_used(world: World) -> None:
-    run_id = world.probe(120, **ON_DEMAND)
+    run_id = world.probe(300, **ON_DEMAND)
     note = world.computing(run_id)
     assert world.machines(note.lease)
     world.cancel(run_id)
@@ -63,7 +64,7 @@ def test_a_killed_flow_process_of_the_site_is_a_lost_attempt_and_training_goes_o
         "training/digits",
         dataset=DATA,
         options={"tenant": "vision"},
-        training={"model": "digits-killed", "epochs": 12, "checkpoint_every_s": 0.2},
+        training={"model": "digits-killed", "epochs": EPOCHS, "checkpoint_every_s": 0.2},
     )
     note = world.computing(run_id)
     checkpoints = f"runs/{run_id}/checkpoints"
@@ -78,7 +79,7 @@ def test_a_killed_flow_process_of_the_site_is_a_lost_attempt_and_training_goes_o
     assert publication is not None
     assert publication.attempt == 2
     done = json.loads(world.control.store.get(f"runs/{run_id}/attempts/2/result.json"))["units_done"]
-    assert 0 < done < 12 * 5000, "the second attempt did only what the first had left"
+    assert 0 < done < EPOCHS * 5000, "the second attempt did only what the first had left"
     assert world.control.store.list(checkpoints) == []
     published = [entry.version.version for entry in world.control.database.catalog.versions("digits-killed")]
     assert published.count(publication.version) == 1
@@ -98,5 +99,5 @@ def test_killed_workers_of_the_site_and_of_the_control_pool_come_back_and_the_ru
     assert world.run(run_id).state is RunState.PUBLISHED
     _paid_once(world, run_id)
     assert note.process is not None
-    assert not psutil.pid_exists(note.process.pid)
+    assert not note.process.alive
     assert world.replays(run_id)

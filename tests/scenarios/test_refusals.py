@@ -14,6 +14,13 @@ from tests.scenarios.world import SITES, World
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+def _quiet(world: World) -> tuple[Any, ...]:
+    """The traces of all that was, once what other tests have started is over to its last payment."""
+    world.until(lambda: not any(world.notes(site) for site in SITES), "the sites to be idle")
+    world.until(lambda: not world.runs.open_attempts(), "all attempts to be settled")
+    return _traces(world)
+
+
 def _traces(world: World) -> tuple[Any, ...]:
     """Everything that a started run would leave: leases, attempts, lines of the ledger, clusters."""
     notes = [note.permit_id for site in SITES for note in world.notes(site)]
@@ -22,7 +29,7 @@ def _traces(world: World) -> tuple[Any, ...]:
 
 
 def test_a_site_runs_no_other_flow_than_its_own(world: World) -> None:
-    before = _traces(world)
+    before = _quiet(world)
     flow_id = world.client.create_flow_from_name("anything")
     deployment = world.client.create_deployment(
         flow_id=flow_id, name="mine", work_pool_name="cloud-us-east", entrypoint="flows.probe.probe", parameters={}
@@ -33,7 +40,7 @@ def test_a_site_runs_no_other_flow_than_its_own(world: World) -> None:
 
 
 def test_requests_that_make_no_sense_are_refused_and_cost_nothing(world: World) -> None:
-    before = _traces(world)
+    before = _quiet(world)
     past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     options = {
         "UNKNOWN_TENANT": {"tenant": "nobody"},

@@ -17,13 +17,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 def test_nothing_is_left_open_and_the_books_are_right(world: World) -> None:
     world.until(lambda: not world.runs.open_attempts(), "all attempts to be settled")
-    assert world.leases_in_use() == []
+    world.until(lambda: not world.leases_in_use(), "all clusters to be gone")
+    world.until(lambda: not world.runs.runs((RunState.ACTIVE, RunState.WAITING)), "all runs to have ended")
     status, out, err = world.cli("ledger", "--check")
     assert status == 0, out + err
     for balance in world.ledger.balances():
         assert balance.reserved_micro == 0
         assert 0 <= balance.settled_micro <= balance.limit_micro
-    assert not world.runs.runs((RunState.ACTIVE, RunState.WAITING))
 
 
 def test_no_data_was_ever_used_where_it_may_not_be(world: World) -> None:

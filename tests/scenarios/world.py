@@ -19,7 +19,7 @@ from infra.ports import RunRecord
 from infra.processes import ProcessIdentity, descendants
 from infra.worker.site_state import AttemptNote, SiteState
 
-PATIENCE_S = 120.0
+PATIENCE_S = 180.0
 SITES = ("onprem-fra", "cloud-eu-central", "cloud-us-east")
 
 

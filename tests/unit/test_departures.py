@@ -12,7 +12,7 @@ import pytest
 from distributed import Client
 
 from infra.adapters.cloud import reclaim_notice
-from infra.adapters.cloud.reclaim_notice import announce, announced_end
+from infra.adapters.cloud.reclaim_notice import TOPIC, announce, announced_end
 from infra.adapters.objects import MemoryStore
 from infra.core.errors import UnavailableError
 from infra.core.workload import WorkKind
@@ -21,6 +21,7 @@ from tasks.local_run import local_job
 from tasks.site_io import StoreCheckpoints
 from tasks.site_job import SiteWork
 from tasks.training.run import run
+from tests.integration.clusters_support import until
 from tests.work_support import dask_client, digits, do, put_version
 
 NOW = time.time()
@@ -85,14 +86,12 @@ def test_announcements_are_heard_before_and_after_one_listens(client: Client) ->
         announce(dask_worker, NOW + 60)
 
     client.run(tell, workers=[first])
+    until(lambda: client.get_events(TOPIC))
     heard = announced_in(client)
     assert set(heard()) == {first}
     assert heard()[first].ends_at == NOW + 60
     client.run(tell, workers=[second])
-    deadline = time.monotonic() + 20
-    while set(heard()) != {first, second}:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: set(heard()) == {first, second})
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):

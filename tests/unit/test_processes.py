@@ -54,7 +54,7 @@ def test_stop_ends_and_tells_who_had_to_be_killed(sleeper: subprocess.Popen) -> 
     assert deaf.stdout is not None
     assert deaf.stdout.readline() == "deaf\n"
     identities = [ProcessIdentity.of(sleeper.pid), ProcessIdentity.of(deaf.pid)]
-    killed = stop([identity for identity in identities if identity], grace_s=0.3)
+    killed = stop([identity for identity in identities if identity], grace_s=2.0)
     assert [identity.pid for identity in killed] == [deaf.pid]
     assert (sleeper.wait(), deaf.wait()) == (-15, -9)
     deaf.stdout.close()

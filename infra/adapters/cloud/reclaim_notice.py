@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 TOPIC = "headrace-reclaim"
-"""Dask topic of the announcements: ``worker`` (address), ``told_at`` and ``ends_at`` (seconds since the epoch)."""
+"""Dask topic of the announcements: ``worker`` (address), ``told_at`` and ``ends_at`` (seconds since the epoch); besides,
+``listener`` (a client's id) is said by whoever listens, to hear that it does."""
 
 METADATA_HOST = "169.254.169.254"
 LOOK_EVERY_S = 2.0
