@@ -62,7 +62,7 @@ class Platform:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=450,  # longer than `up` waits itself, for it says what it waited for
             check=False,
         )
         return done.returncode, done.stdout, done.stderr

@@ -9,7 +9,7 @@ from infra.drills.play import play
 from infra.faults import Point
 from tests.scenarios.world import World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400, func_only=True)]
 
 DRILLS = ("forged-permit", "credential-leak", "control-plane-restart")
 POINTS = (Point.LEASE_WRITTEN, Point.RESULT_WRITTEN, Point.FENCED)

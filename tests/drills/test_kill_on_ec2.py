@@ -17,7 +17,7 @@ from tests.clouds.weather import EmulatedEc2
 from tests.integration.clusters_support import until
 from tests.integration.ec2_support import ON_EC2
 
-pytestmark = [*ON_EC2, pytest.mark.timeout(500)]
+pytestmark = [*ON_EC2, pytest.mark.timeout(500, func_only=True)]
 
 POINTS = (Point.CLUSTER_ASKED, Point.MACHINES_ASKED, Point.CONNECTED)
 TROUBLES = ("spot-storm", "cloud-outage")

@@ -17,7 +17,7 @@ import pytest
 from infra.platform.probes import ask
 from infra.processes import PLATFORM_MARK, ProcessIdentity, marked
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600, func_only=True)]
 POOLS = {"control", "onprem-fra", "cloud-eu-central", "cloud-us-east"}
 
 

@@ -17,7 +17,7 @@ from tasks.datasets.parquet import arrow_schema, encode, land, land_file
 from tasks.datasets.variants import changed_docs, corrupt
 from tests.scenarios.world import World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400, func_only=True)]
 DOCS, DIGITS = "embedding-refresh/api-docs", "training/digits"
 
 

@@ -11,7 +11,7 @@ from infra.core.lifecycle import AttemptState, RunState
 from infra.core.metering import ReportKind
 from tests.scenarios.world import World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400, func_only=True)]
 DATA = {"name": "mnist5k", "version": "v1"}
 ON_DEMAND = {"purchases": ["on_demand"]}
 EPOCHS = 40

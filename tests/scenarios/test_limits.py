@@ -11,7 +11,7 @@ from infra.core.units import period_of
 from infra.documents import decision_from_json
 from tests.scenarios.world import World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400, func_only=True)]
 OWNED = {"purchases": ["owned"]}
 HELD_S = 300.0
 """For how long devices are held at most: longer than others take to come and wait, also on a busy computer."""

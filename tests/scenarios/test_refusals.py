@@ -11,7 +11,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from infra.core.canonical import plain
 from tests.scenarios.world import SITES, World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300, func_only=True)]
 
 
 def _quiet(world: World) -> tuple[Any, ...]:

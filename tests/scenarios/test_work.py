@@ -9,7 +9,7 @@ import pytest
 from infra.core.lifecycle import RunState
 from tests.scenarios.world import World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400, func_only=True)]
 DATA = {"name": "mnist5k", "version": "v1"}
 VISION = {"tenant": "vision"}
 

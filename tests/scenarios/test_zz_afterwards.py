@@ -12,7 +12,7 @@ from infra.documents import request_from_json
 from infra.render.replay import replayed
 from tests.scenarios.world import World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300, func_only=True)]
 
 
 def test_nothing_is_left_open_and_the_books_are_right(world: World) -> None:
