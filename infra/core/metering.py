@@ -45,7 +45,7 @@ class SiteReport:
 
     Attributes:
         exit_code: Exit status of the flow's process, negative for a signal; ``None`` while or where there was none.
-        started_at: When machines were asked for; the end, of an attempt that never had one.
+        started_at: When machines were asked for; the end, of an attempt that never had one with a device.
         ready_at: When the cluster was usable; ``None`` when it never was.
         ended_at: When nothing of it was left (for ``opened`` and ``meter``: the instant of the reading).
         egress_bytes: Bytes that were read from other sites.

@@ -103,4 +103,5 @@ class ClusterProvider(Protocol):
         """Ids of leases for which something still exists."""
 
     def had_machines(self, lease_id: str) -> bool:
-        """Whether a lease had a machine, or a standing worker, at any time; ``True`` also where that cannot be said."""
+        """Whether a lease had a device, on a machine or of a standing worker, at any time; ``True`` also where that cannot be
+        said."""

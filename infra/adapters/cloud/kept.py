@@ -134,12 +134,13 @@ class KeptClusters:
         )
 
     def had_machines(self, lease_id: str) -> bool:
-        """Whether the lease had a machine at any time; ``True`` also where the cloud could not be asked.
+        """Whether the lease had a machine with a device at any time; ``True`` also where the cloud could not be asked.
 
         A lease that is not written down here was never asked machines for.
         """
         directory = LeaseDirectory.of(self._state_dir, lease_id)
-        return bool(directory.machines()) or (directory.path / UNREACHABLE_FILE).exists()
+        workers = [record for record in directory.machines().values() if record["role"] == "worker"]
+        return bool(workers) or (directory.path / UNREACHABLE_FILE).exists()
 
     def usage(self, lease_id: str) -> dict[str, float]:
         """Real seconds that the lease's machines existed, from when they were asked for, so far or in all.

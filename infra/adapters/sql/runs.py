@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from infra.adapters import control_rules as rules
 from infra.adapters.sql.engine import Transactions, next_number
@@ -107,13 +107,12 @@ class SqlRunStore:
             return tuple(decision_of(row) for row in connection.execute(query))
 
     def work_under_way(self) -> dict[str, tuple[WorkKind, float]]:
-        last = select(decisions.c.run_id, func.max(decisions.c.sequence).label("sequence"))
-        last = last.group_by(decisions.c.run_id).subquery()
+        others = decisions.alias()
+        newest = select(func.max(others.c.sequence)).where(others.c.run_id == attempts.c.run_id).scalar_subquery()
         query = (
             select(decisions.c.run_id, decisions.c.request_json)
-            .join(last, and_(last.c.run_id == decisions.c.run_id, last.c.sequence == decisions.c.sequence))
             .join(attempts, attempts.c.run_id == decisions.c.run_id)
-            .where(attempts.c.state == AttemptState.DISPATCHED.value)
+            .where(attempts.c.state == AttemptState.DISPATCHED.value, decisions.c.sequence == newest)
         )
         with self._transactions.reading() as connection:
             return {row.run_id: rules.work_of(row.request_json) for row in connection.execute(query)}
