@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
+
+import psutil
 
 from infra.adapters.local_cloud.faults import CloudFaults
 from infra.adapters.local_cloud.records import LeaseDirectory
@@ -54,8 +56,11 @@ class SimulatedClouds:
     def kill_machines(self, lease: Lease) -> None:
         directory = LeaseDirectory.of(self._box.settings.site_dir(lease.site), lease.id)
         if directory.document().get("provider") == Cluster.LOCAL.value:
-            for process in directory.running():
-                process.send(signal.SIGKILL)
+            for identity in directory.running():
+                process = identity.process()
+                if process is not None:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
 
     def heal(self) -> None:
         self._suffer(CloudFaults())
