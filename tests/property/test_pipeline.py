@@ -273,6 +273,7 @@ def narrowed_at_once(monkeypatch):
     monkeypatch.setattr(search, "CHEAP_TRIES", 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, **{**COMMON, "suppress_health_check": list(HealthCheck)})
 @given(small_problems())
 def test_plans_of_a_narrowed_search_are_the_best_of_all(narrowed_at_once, problem):
@@ -350,6 +351,7 @@ def crowded(seed: int, windowed: float) -> tuple[PipelineRequest, Snapshot]:
     return PipelineRequest("p", TENANTS[0], stages, deadline_at, budget_micro), world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tries", [0, 30])
 @pytest.mark.parametrize("windowed", [0.0, 0.7])
 def test_stages_that_are_in_each_others_way(monkeypatch, windowed, tries):
@@ -369,6 +371,7 @@ def test_hundreds_of_plans_hold_all_invariants(problem):
     hold_all(problem)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, **COMMON)
 @given(problems())
 def test_a_pipeline_of_one_stage_is_a_single_run(problem):

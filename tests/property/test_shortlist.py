@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 
 from infra.core.placement.candidates import all_candidates, by_cost
@@ -13,6 +14,7 @@ from tests.property.strategies import problems
 from tests.property.test_placement import COMMON
 
 
+@pytest.mark.slow
 @given(problems())
 @settings(max_examples=400, **COMMON)
 def test_columns_agree_with_candidates(problem: tuple[WorkloadRequest, Snapshot]) -> None:
@@ -38,6 +40,7 @@ def test_columns_agree_with_candidates(problem: tuple[WorkloadRequest, Snapshot]
             assert codes == {"POLICY_FORBIDS"} or offer.price.windows or kept or begun_again
 
 
+@pytest.mark.slow
 @given(problems())
 @settings(max_examples=400, **COMMON)
 def test_the_choice_is_the_least_of_all_candidates(problem: tuple[WorkloadRequest, Snapshot]) -> None:

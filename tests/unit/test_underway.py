@@ -98,6 +98,7 @@ def bursts(seed: int) -> list[Observation]:
     return sorted(found, key=lambda run: run.at)
 
 
+@pytest.mark.slow
 def test_what_was_said_of_runs_in_bursts_comes_true(monkeypatch: pytest.MonkeyPatch) -> None:
     place = calibration.TOLD_LEVELS.index(0.9)
     with_running = [calibration.calibrate(bursts(seed), [])[0] for seed in range(2)]
