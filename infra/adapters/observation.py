@@ -36,11 +36,16 @@ def loads_of(attempts: tuple[AttemptRecord, ...], now_at: float) -> tuple[OfferL
     )
 
 
+def _boots_told(sites: tuple[Site, ...]) -> dict[tuple[str, str], float]:
+    """Boot times as the site files have them, in seconds, by (site, offer)."""
+    return {(site.name, offer.name): offer.boot_s for site in sites for pool in site.pools for offer in pool.offers}
+
+
 def with_measured(
     loads: tuple[OfferLoad, ...], observations: tuple[Observation, ...], sites: tuple[Site, ...]
 ) -> tuple[OfferLoad, ...]:
     """The loads with the boots and hand-overs that past runs of each offer showed, in the order of (site, offer)."""
-    expected = {(site.name, offer.name): offer.boot_s for site in sites for pool in site.pools for offer in pool.offers}
+    expected = _boots_told(sites)
     by_offer = {(load.site, load.offer): load for load in loads}
     for key, (boot_s, spread) in learn_boots(observations, expected).items():
         by_offer[key] = replace(by_offer.get(key, OfferLoad(*key)), boot_s=boot_s, boot_spread=spread)
@@ -85,7 +90,7 @@ def underway_of(
         work: Kind and units by run.
         loads: With what was measured of each offer.
     """
-    boots = {(site.name, offer.name): offer.boot_s for site in sites for pool in site.pools for offer in pool.offers}
+    boots = _boots_told(sites)
     handovers: dict[tuple[str, str], float] = {}
     for load in loads:
         key = (load.site, load.offer)

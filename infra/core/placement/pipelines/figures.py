@@ -8,7 +8,7 @@ import numpy as np
 
 from infra.core.placement.costing import CAP_MARGIN_PERCENT, least_total
 from infra.core.placement.pipelines.arrays import Flags, Floats, Whole
-from infra.core.placement.pipelines.forest import ROOT, Forest
+from infra.core.placement.pipelines.forest import Forest
 from infra.core.placement.pipelines.problem import OUTSIDE, Option, Problem, Stage
 from infra.core.units import BYTES_PER_GB, SECONDS_PER_HOUR
 
@@ -90,7 +90,7 @@ def figures_of(problem: Problem, forest: Forest, sites: Whole, links: Links) -> 
     # Where the primary input lies, if the site that keeps it is known: [stages, places].
     lies_at = np.broadcast_to(np.arange(len(problem.sites)), (stages, len(problem.sites))).copy()
     for index, primary in enumerate(forest.primary.tolist()):
-        if primary != ROOT and problem.stages[primary].kept != OUTSIDE:
+        if primary != OUTSIDE and problem.stages[primary].kept != OUTSIDE:
             lies_at[index] = problem.stages[primary].kept
     seconds = sizes[:, None, None] * links.seconds[sites[:, :, None], lies_at[:, None, :]]
     egress = sizes[:, None, None] * links.micro[sites[:, :, None], lies_at[:, None, :]]

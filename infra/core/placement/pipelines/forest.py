@@ -13,16 +13,14 @@ import numpy as np
 from numba import njit
 
 from infra.core.placement.pipelines.arrays import Flags, Floats, Whole
-
-ROOT = -1
-"""Instead of a primary input: a stage without inputs."""
+from infra.core.placement.pipelines.problem import OUTSIDE
 
 
 class Forest(NamedTuple):
     """What hangs where.
 
     Attributes:
-        primary: Primary input of each stage, or ``ROOT``: ``[stages]``.
+        primary: Primary input of each stage, or ``OUTSIDE``: ``[stages]``.
         kept: Where the result of a stage at an option lies: ``[stages, choices]``.
         waits: Whether a stage (first index) has another one (second index) as an input: ``[stages, stages] bool``.
     """
@@ -74,7 +72,7 @@ def root(forest: Forest, least: Floats) -> float:
     """Least figure of the whole pipeline, of sums."""
     total = 0.0
     for index in range(least.shape[0]):
-        if forest.primary[index] == ROOT:
+        if forest.primary[index] == OUTSIDE:
             total += least[index, 0]
     return total
 
@@ -107,7 +105,7 @@ def totals(forest: Forest, here: Floats, below: Floats, least: Floats) -> Floats
     others = np.empty(places)
     for index in range(stages):
         primary = forest.primary[index]
-        if primary == ROOT:
+        if primary == OUTSIDE:
             others[:] = whole - least[index, 0]
         else:
             others[:] = np.inf
@@ -141,7 +139,7 @@ def earliest(forest: Forest, time: Floats, below: Floats, now_at: float) -> tupl
                 ready_at = max(ready_at, finish_at[parent].min())
         begin_at[:] = ready_at
         primary = forest.primary[index]
-        if primary != ROOT:
+        if primary != OUTSIDE:
             begin_at[:] = np.inf
             for choice in range(choices):
                 place = forest.kept[primary, choice]
@@ -163,7 +161,7 @@ def best_options(forest: Forest, here: Floats, below: Floats, seconds: Floats) -
     found = np.zeros(stages, dtype=np.int64)
     for index in range(stages):
         primary = forest.primary[index]
-        at = 0 if primary == ROOT else forest.kept[primary, found[primary]]
+        at = 0 if primary == OUTSIDE else forest.kept[primary, found[primary]]
         least, fastest = np.inf, np.inf
         for choice in range(choices):
             figure, time = here[index, choice, at] + below[index, choice], seconds[index, choice, at]
