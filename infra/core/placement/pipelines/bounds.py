@@ -25,6 +25,7 @@ from copy import copy
 import numpy as np
 
 from infra.core.placement.pipelines.arrays import Flags, Floats, Whole
+from infra.core.placement.pipelines.facts import facts_of
 from infra.core.placement.pipelines.figures import Figures, Links, figures_of, sites_of
 from infra.core.placement.pipelines.forest import (
     Forest,
@@ -37,6 +38,7 @@ from infra.core.placement.pipelines.forest import (
 )
 from infra.core.placement.pipelines.objective import TRACE_S, Objective
 from infra.core.placement.pipelines.problem import OUTSIDE, Problem
+from infra.core.placement.pipelines.runs import RunTable
 from infra.core.placement.pipelines.tables import Flow, Table, even_flow, primary_of, through_of
 
 _COARSE, _FINE = np.arange(-3.0, 6.0), np.arange(-0.75, 1.0, 0.25)
@@ -57,6 +59,8 @@ class Bounds:
         primary: Index of each stage's primary input, or ``OUTSIDE``.
         options: Which options there are, ``[stages, choices, 1] bool``: stages have fewer than the one with the most.
         tolls: Of inputs that are not primary, micro-dollars as ``[stage that reads, stage that makes, places] float64``.
+        facts: Of the problem.
+        runs: Those that are known of it.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -66,6 +70,8 @@ class Bounds:
         self.options: Flags = (np.arange(counts.max()) < counts[:, None])[:, :, None]
         self._sites = sites_of(problem, self.options.shape[1])
         self._forest = _forest_of(problem, self.primary, self._sites)
+        self.facts = facts_of(problem, self._forest, self._sites, self._links.seconds, self._links.micro)
+        self.runs = RunTable(len(counts))
         self._forks = any(len(each) > 1 for each in problem.children)
         self._hints: dict[bool, tuple[Flow, float]] = {}
         self.tolls: Floats = np.zeros((len(counts), len(counts), len(problem.sites)))
@@ -110,31 +116,11 @@ class Bounds:
             left: ``[stages, choices, places]``, for each stage and each place that is left to its primary input at least one true.
             ready_at: From :meth:`ends`.
         """
-        below = self.time.arrays[1]
+        below = self.time.below
         latest_at = deadline_at - np.where(np.isfinite(below), below, 0.0) + TRACE_S
         found = copy(self)
         found._work_out(self._figures.among(self._problem, left, ready_at, latest_at))
         return found
-
-    def seconds_left(self, stage: int, choices: Sequence[int], by_place: bool) -> list[list[float]]:
-        """Least seconds from a stage's start to the end of the pipeline, by [place of its primary input][choice].
-
-        Args:
-            by_place: Else there is one row, for any place.
-        """
-        here, below, _ = self.time.arrays
-        left = (here[stage] + below[stage][:, None])[choices]
-        return (left if by_place else left.min(axis=1, keepdims=True)).T.tolist()
-
-    def moving(
-        self, source: int, reader: int, size: int, choices: Sequence[int]
-    ) -> tuple[list[list[float]], list[list[float]]]:
-        """Seconds, and micro-dollars beyond the tolls, for moving an input to a stage's options, by [place][choice]."""
-        sites = self._sites[reader][choices]
-        egress = size * self._links.micro[sites].T
-        toll = self.tolls[reader, source]
-        egress = egress - toll[:, None] + toll[sites]
-        return (size * self._links.seconds[sites].T).tolist(), egress.tolist()
 
     def with_tolls(self) -> Bounds:
         """The same with the tolls that make the least cost of the whole pipeline highest; the same object if none do."""
@@ -163,8 +149,7 @@ class Bounds:
 
     def best_options(self, table: Table) -> tuple[int, ...]:
         """The options that come to the least figure of the whole pipeline; of equal ones the fastest."""
-        here, below, _ = table.arrays
-        return tuple(best_options(self._forest, here, below, self.time.arrays[0]).tolist())
+        return tuple(best_options(self._forest, table.here, table.below, self.time.here).tolist())
 
     def priced(self, of_need: bool, deadline_at: float) -> Table | None:
         """The table whose price of a second makes the bound of the whole pipeline highest; ``None`` when none helps."""
@@ -176,7 +161,7 @@ class Bounds:
     def _best_priced(self, of_need: bool, deadline_at: float) -> Table | None:
         """Prices by the flow that was best among more options, at first the even one; then, as long as that helps, by more flow
         along the plan's longest path."""
-        forest, time = self._forest, self.time.arrays[0]
+        forest, time = self._forest, self.time.here
         money = self._tolled(of_need, self.tolls)
         seconds = np.where(np.isfinite(time), time, 0.0)
         left_s = deadline_at - self._problem.now_at
@@ -226,18 +211,17 @@ class Bounds:
 
     def root(self, table: Table) -> float:
         """Least figure of the whole pipeline."""
-        return root(self._forest, table.arrays[2])
+        return root(self._forest, table.least)
 
     def totals(self, table: Table) -> Floats:
         """Least figure of the whole pipeline with a stage at each option and its primary input at each place:
         ``[stages, choices, places]``."""
-        return totals(self._forest, *table.arrays)
+        return totals(self._forest, table.here, table.below, table.least)
 
     def ends(self) -> tuple[Floats, Floats]:
         """When the inputs of each stage are there at the earliest, ``[stages]``, and when the pipeline ends at the earliest with
         the stage at each of its options and its primary input at each place: ``[stages, choices, places]``."""
-        here, below, _ = self.time.arrays
-        return earliest(self._forest, here, below, self.now_at)
+        return earliest(self._forest, self.time.here, self.time.below, self.now_at)
 
 
 def _forest_of(problem: Problem, primary: Sequence[int], sites: Whole) -> Forest:

@@ -38,7 +38,7 @@ from infra.core.placement.pipelines.search import Found, best_schedule
 from infra.core.placement.snapshot import Snapshot
 from infra.core.placement.world import World
 
-PIPELINE_ENGINE = "headrace-pipeline/3"
+PIPELINE_ENGINE = "headrace-pipeline/4"
 """Changes whenever equal inputs may give another plan."""
 
 __all__ = ["PipelineDecision", "PipelineRequest", "PipelineStage", "StageInput", "decide_pipeline"]
@@ -56,7 +56,7 @@ def decide_pipeline(request: PipelineRequest, snapshot: Snapshot) -> PipelineDec
     problem = Problem(request, snapshot)
     limits = limits_of(request, problem.balance)
     bounds = None
-    found = Found(None, True, 0)
+    found = Found(None, True)
     if all(stage.options for stage in problem.stages):
         bounds = Bounds(problem)
         found = best_schedule(problem, bounds, Objective.COST, limits)

@@ -1,77 +1,130 @@
-"""Labels that cannot lead to anything better than another one, so that they need not be taken up."""
+"""Labels that cannot lead to anything better than another one, so that they need not be taken up; compiled."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from infra.core.placement.pipelines.labels import Depth, Label
-from infra.core.placement.pipelines.problem import Problem
+import numpy as np
+from numba import njit
 
-_Seen = tuple[int, int, tuple[float, ...]]
-"""Cost, need and instants of a label that was taken up."""
+from infra.core.placement.pipelines.arrays import INNER, Flags, Floats, Whole
+from infra.core.placement.pipelines.columns import Facts, Outlook, Path
+from infra.core.placement.pipelines.labels import Labels, unroll
+from infra.core.placement.pipelines.problem import OUTSIDE
+
+COMPILED_WITH = {
+    "infra.core.placement.pipelines.columns": "5822dc01e928",
+    "infra.core.placement.pipelines.labels": "79471fa73752",
+}
+"""Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
 
 
-class Dominance:
-    """The labels that were taken up.
+@njit(**INNER)
+def dominated(facts: Facts, outlook: Outlook, labels: Labels, label: int, path: Path, other_path: Path) -> bool:
+    """Whether a label that was taken up with its results at the same places is no dearer and no later; else this one is kept.
 
     Args:
-        scarce: By stage, its options that others may want too.
+        path: The label, unrolled.
+        other_path: Is overwritten.
     """
-
-    def __init__(self, problem: Problem, depths: Sequence[Depth], scarce: Sequence[frozenset[int]]) -> None:
-        self._problem, self._depths, self._scarce = problem, depths, scarce
-        self._seen: dict[tuple[object, ...], list[_Seen]] = {}
-
-    def drops(self, label: Label) -> bool:
-        """Whether a label with its results at the same places was no dearer and no later; else this one is kept."""
-        depth = len(label.choices)
-        facts, stages = self._depths[depth], self._problem.stages
-        tied = self._tied(label, depth)
-        key: tuple[object, ...] = (depth, tuple([label.places[index] for index in facts.open]))
-        ends = [
-            max([label.finishes[each] for each in group if each not in tied], default=0.0) for group in facts.groups
-        ]
-        for index in tied:
-            stage, choice = stages[index], label.choices[index]
-            key = (*key, index, choice, tuple([label.places[parent] for parent, _ in stage.parents]))
-            if stage.options[choice].price.windows:
-                ready_at = max([label.finishes[parent] for parent, _ in stage.parents], default=0.0)
-                key = (*key, label.starts[index], ready_at)
-        times = (label.end_at, *[label.starts[index] for index in tied], *ends)
-        others = self._seen.setdefault(key, [])
-        for cost_micro, needed_micro, other in others:
-            if cost_micro > label.cost_micro or needed_micro > label.needed_micro:
-                continue
-            earlier_s = 0.0
-            for place, (one, own) in enumerate(zip(other, times, strict=True)):
-                if one > own:
-                    break
-                if place and own - one > earlier_s:
-                    earlier_s = own - one
-            else:
-                # Who comes earlier may miss a cheaper window: by at most that much.
-                less = math.ceil(facts.slope_micro * earlier_s) + facts.windowed if facts.windowed and earlier_s else 0
-                if cost_micro + less <= label.cost_micro and needed_micro + 2 * less <= label.needed_micro:
+    depth = labels.depth[label]
+    stages = path.choice.size
+    tied, other_tied = np.zeros(stages, dtype=np.bool_), np.zeros(stages, dtype=np.bool_)
+    shared, other_shared = np.empty((4, stages), dtype=np.int64), np.empty((4, stages), dtype=np.int64)
+    times, other_times = np.empty((2, stages)), np.empty((2, stages))
+    trace = _shared_of(facts, outlook, depth, path, tied, shared)
+    _times_of(facts, depth, path, tied, times)
+    bucket = trace % labels.heads.size
+    other = labels.heads[bucket]
+    while other != OUTSIDE:
+        compares = (
+            labels.trace[other] == trace
+            and labels.cost_micro[other] <= labels.cost_micro[label]
+            and labels.needed_micro[other] <= labels.needed_micro[label]
+            and labels.end_at[other] <= labels.end_at[label]
+            and labels.depth[other] == depth
+        )
+        if compares:
+            unroll(facts, labels, other, other_path)
+            _shared_of(facts, outlook, depth, other_path, other_tied, other_shared)
+            _times_of(facts, depth, other_path, other_tied, other_times)
+            if (other_shared == shared).all() and (other_times <= times).all():
+                less = _missed_micro(outlook, depth, (times - other_times).max())
+                if (
+                    labels.cost_micro[other] + less <= labels.cost_micro[label]
+                    and labels.needed_micro[other] + 2 * less <= labels.needed_micro[label]
+                ):
                     return True
-        others.append((label.cost_micro, label.needed_micro, times))
-        return False
+        other = labels.next_seen[other]
+    labels.trace[label], labels.next_seen[label] = trace, labels.heads[bucket]
+    labels.heads[bucket] = label
+    return False
 
-    def _tied(self, label: Label, depth: int) -> list[int]:
-        """Placed stages that may yet have to start later because of others that want their devices, or because they come
-        after one that may."""
-        tied: list[int] = []
-        stages, wanted = self._problem.stages, self._depths[depth].wanted
-        for index, choice in enumerate(label.choices):
-            stage = stages[index]
-            if choice in self._scarce[index]:
-                row, rivals = label.rows[index], self._problem.rivals(index)
-                others = sum(
-                    [stages[each].devices for each, at in enumerate(label.rows) if at == row and each in rivals]
-                ) + sum([stages[each].devices for each in wanted.get(row, ()) if each in rivals])
-                if index in label.loose or (others and stage.devices + others > self._problem.free[row]):
-                    tied.append(index)
-                    continue
-            if index in label.loose or (tied and any(parent in tied for parent, _ in stage.parents)):
-                tied.append(index)
-        return tied
+
+@njit(**INNER)
+def _missed_micro(outlook: Outlook, depth: int, earlier_s: float) -> int:
+    """By how much what comes earlier may be dearer, because it may miss a cheaper window."""
+    if outlook.windowed[depth] == 0 or earlier_s == 0.0:
+        return 0
+    return math.ceil(outlook.slope_micro[depth] * earlier_s) + outlook.windowed[depth]
+
+
+@njit(**INNER)
+def _shared_of(facts: Facts, outlook: Outlook, depth: int, path: Path, tied: Flags, shared: Whole) -> int:
+    """What labels have in common that compare: the places of what is still to be read, and all that decides on tied stages.
+
+    Returns:
+        A trace of it: what differs in that differs.
+    """
+    _tie(facts, outlook, depth, path, tied)
+    shared[:] = OUTSIDE
+    starts = path.start_at.view(np.int64)
+    for index in range(depth):
+        if facts.groups[depth, index] != OUTSIDE:
+            shared[0, index] = path.place[index]
+        if not tied[index]:
+            continue
+        shared[1, index] = path.choice[index]
+        ready_at = np.zeros(1)
+        for parent in range(index):
+            if facts.forest.waits[index, parent]:
+                shared[0, parent] = path.place[parent]
+                ready_at[0] = max(ready_at[0], path.finish_at[parent])
+        if facts.windowed[index, path.choice[index]]:
+            shared[2, index], shared[3, index] = starts[index], ready_at.view(np.int64)[0]
+    trace = np.int64(depth)
+    for row in range(shared.shape[0]):
+        for index in range(depth):
+            trace = (trace ^ shared[row, index]) * np.int64(0x100000001B3)
+            trace ^= trace >> 31
+    return trace & np.int64(0x7FFFFFFFFFFFFFFF)
+
+
+@njit(**INNER)
+def _times_of(facts: Facts, depth: int, path: Path, tied: Flags, times: Floats) -> None:
+    """Write the starts of tied stages, and when the last of the others that the same stages wait for ends; else nothing."""
+    times[:] = 0.0
+    for index in range(depth):
+        if tied[index]:
+            times[0, index] = path.start_at[index]
+        elif facts.groups[depth, index] != OUTSIDE:
+            group = facts.groups[depth, index]
+            times[1, group] = max(times[1, group], path.finish_at[index])
+
+
+@njit(**INNER)
+def _tie(facts: Facts, outlook: Outlook, depth: int, path: Path, tied: Flags) -> None:
+    """Mark placed stages that may yet have to start later because of others that want their devices, or because they come
+    after one that may."""
+    stages = path.choice.size
+    for index in range(depth):
+        tied[index] = path.loose[index]
+        if outlook.scarce[index, path.choice[index]]:
+            row, wanted = path.row[index], 0
+            for other in range(stages):
+                wants = path.row[other] == row if other < depth else outlook.wants[other, row]
+                if wants and facts.rivals[index, other]:
+                    wanted += facts.devices[other]
+            tied[index] |= wanted > 0 and facts.devices[index] + wanted > facts.free[row]
+        for parent in range(index):
+            tied[index] |= tied[parent] and facts.forest.waits[index, parent]

@@ -1,232 +1,299 @@
-"""Labels that are taken up: the next stage at each offer and start that may still lead to the best plan."""
+"""Labels that are taken up: the next stage at each option and start that may still lead to the best plan; compiled.
+
+What a stage costs and takes is worked out by the functions that decide a single run, which are not compiled. So whenever
+something is wanted that was not worked out before, the search asks for it and goes on with the answer.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from operator import add
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from infra.core.placement.pipelines.bounds import Bounds
-from infra.core.placement.pipelines.devices import Devices
-from infra.core.placement.pipelines.labels import Depth, Flow, Label, flow_at
-from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective, whole
-from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
-from infra.core.placement.pipelines.schedule import Limits
-from infra.core.placement.pipelines.tables import Table
+import numpy as np
+from numba import njit
+
+from infra.core.placement.pipelines.arrays import INNER
+from infra.core.placement.pipelines.columns import (
+    AGAIN,
+    ASKED,
+    ENOUGH,
+    LABEL,
+    OPTIONS,
+    WAYS,
+    Facts,
+    Outlook,
+    Path,
+    Talk,
+)
+from infra.core.placement.pipelines.dominance import dominated
+from infra.core.placement.pipelines.labels import (
+    FRESH,
+    HEAPED,
+    MADE,
+    TAKEN,
+    Labels,
+    pop,
+    push,
+    unroll,
+)
+from infra.core.placement.pipelines.least import (
+    View,
+    crowded_end_at,
+    least_end_at,
+    least_money,
+    look,
+    no_view,
+    ready_at_of,
+)
+from infra.core.placement.pipelines.objective import is_worse, whole
+from infra.core.placement.pipelines.problem import OUTSIDE
+from infra.core.placement.pipelines.runs import Runs, enter, find_run
+
+COMPILED_WITH = {
+    "infra.core.placement.pipelines.columns": "5822dc01e928",
+    "infra.core.placement.pipelines.dominance": "1e2d6407f599",
+    "infra.core.placement.pipelines.labels": "79471fa73752",
+    "infra.core.placement.pipelines.least": "1ac32d9a9e2b",
+    "infra.core.placement.pipelines.objective": "f49c24a61f9a",
+    "infra.core.placement.pipelines.runs": "e164d886dae5",
+}
+"""Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
+
+COMPLETE, ASKS, TOO_MANY, NO_ROOM, _EXHAUSTED = range(5)
+"""Why a search stops: the first label has all stages; something has to be worked out for it; too many were taken up; there is no
+room for more; no label is left."""
 
 
-@dataclass(slots=True)
-class Ahead:
-    """How far a label is taken up: only offers that can still come to ``first`` are tried, cheapest first.
+class _Ahead(NamedTuple):
+    """How far a label is taken up: how many options, and the position and key of the first that was not tried."""
 
-    Attributes:
-        first: Before: the label's key. After: the key of what was not tried; infinity when all was.
-        position: Of the first offer that was not tried.
-    """
-
-    first: float
+    options: int
     position: int
+    first: float
 
 
-class Growth:
-    """One search's way from a label to the next ones.
+@njit(cache=True)
+def taking_up(
+    facts: Facts, outlook: Outlook, labels: Labels, runs: Runs, talk: Talk, other_path: Path, most: int
+) -> Iterator[int]:
+    """Take up labels, the first one first, and stop whenever somebody else is needed; ends when no label is left.
 
     Args:
-        choices, scarce: By stage, the options that are left, and those of them that other stages may want too.
-        priced, priced_need: Tables that price time, if there is a deadline.
+        other_path: Is overwritten.
+        most: Labels that may be taken up.
     """
+    view = no_view(outlook)
+    talk.counts[ASKED], talk.counts[ENOUGH] = OUTSIDE, False
+    why = _next_stop(facts, outlook, labels, runs, talk, view, other_path, most)
+    while why != _EXHAUSTED:
+        yield why
+        if talk.counts[ENOUGH]:
+            return
+        if why == COMPLETE and talk.counts[AGAIN]:
+            push(labels, talk.counts[LABEL])
+        why = _next_stop(facts, outlook, labels, runs, talk, view, other_path, most)
 
-    def __init__(
-        self,
-        problem: Problem,
-        bounds: Bounds,
-        objective: Objective,
-        limits: Limits,
-        choices: Sequence[Sequence[int]],
-        scarce: Sequence[frozenset[int]],
-        depths: Sequence[Depth],
-        priced: Table | None,
-        priced_need: Table | None,
-    ) -> None:
-        self._problem, self._bounds, self._objective = problem, bounds, objective
-        self._choices, self._scarce, self._depths = choices, scarce, depths
-        self._money = limits.money_micro
-        self._deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
-        self._by_need = objective is Objective.NEED
-        self._plenty = bounds.plenty(self._money) and not self._by_need
-        self._priced = priced
-        self._flows = [
-            (table, [flow_at(problem, table, index) for index in range(len(problem.stages))])
-            for table in (priced, priced_need)
-            if table is not None
-        ]
-        self._devices: dict[int, Devices] = {}
-        self._orders: dict[tuple[int, int], list[tuple[float, int]]] = {}
 
-    def end_of(self, label: Label, left_micro: float) -> float:
-        """When the pipeline ends at the earliest with a label, as far as can be said before its next stage is placed.
+@njit(**INNER)
+def _next_stop(
+    facts: Facts,
+    outlook: Outlook,
+    labels: Labels,
+    runs: Runs,
+    talk: Talk,
+    view: View,
+    other_path: Path,
+    most: int,
+) -> int:
+    """Take up labels until somebody else is needed, or none is left."""
+    stages, path, told = facts.devices.size, talk.path, talk.counts
+    enter(runs)
+    while labels.counts[HEAPED]:
+        label = labels.heap[0]
+        depth = labels.depth[label]
+        told[LABEL], told[AGAIN] = label, False
+        unroll(facts, labels, label, path)
+        if depth == stages:
+            pop(labels)
+            return COMPLETE
+        fresh = labels.position[label] == FRESH
+        if label != told[ASKED]:
+            labels.counts[TAKEN] += 1  # a label that is taken up again counts again
+            told[WAYS] = 0
+            if labels.counts[TAKEN] > most:
+                return TOO_MANY
+            if fresh and dominated(facts, outlook, labels, label, path, other_path):
+                pop(labels)
+                continue
+            labels.position[label] = max(0, labels.position[label])
+        look(facts, outlook, labels, label, path, view)
+        end_at = max(labels.end_at[label], least_end_at(facts, outlook, depth, talk, view))
+        cost, need = least_money(outlook, view.every, view.owed_s)
+        if end_at > outlook.deadline_at or end_at == np.inf or need > outlook.money_micro or cost == np.inf:
+            pop(labels)
+            continue
+        first, second = labels.first[label], labels.second[label]
+        money = need if outlook.by_need else cost
+        labels.first[label] = max(first, end_at if outlook.timed else money)
+        labels.second[label] = max(second, money if outlook.timed else end_at)
+        if fresh and (labels.first[label] > first or labels.second[label] > second):
+            pop(labels)
+            if not _is_above(talk, outlook, labels.first[label], labels.second[label]):
+                push(labels, label)
+            continue
+        ahead = _options_of(facts, outlook, labels, label, runs, view, end_at, talk)
+        if label != told[ASKED] and (talk.run[: ahead.options] == OUTSIDE).any():
+            told[ASKED], told[OPTIONS] = label, ahead.options
+            return ASKS
+        if labels.counts[MADE] + ahead.options + told[WAYS] > labels.before.size:
+            return NO_ROOM
+        told[ASKED] = OUTSIDE
+        pop(labels)
+        _make(facts, outlook, labels, label, runs, view, end_at, ahead.options, talk)
+        if ahead.first <= talk.ceiling[0] and ahead.first < np.inf:
+            labels.first[label], labels.position[label] = ahead.first, ahead.position
+            push(labels, label)
+    return _EXHAUSTED
 
-        Args:
-            left_micro: By how much the label may still become dearer.
-        """
-        facts, least = self._depths[len(label.choices)], self._bounds.time.least
-        ends = []
-        for each, source in facts.waiting:
-            if source == OUTSIDE:
-                ends.append(self._problem.now_at + least[each][0])
-            else:
-                ends.append(label.finishes[source] + least[each][label.places[source]])
-        for join in facts.joins:
-            seconds = join.seconds[0 if join.primary == OUTSIDE else label.places[join.primary]]
-            more_micro = [0.0] * len(seconds)
-            ready_at = 0.0 if join.primary == OUTSIDE else label.finishes[join.primary]
-            for source, moving_s, egress in join.others:
-                place = label.places[source]
-                ready_at = max(ready_at, label.finishes[source])
-                seconds = list(map(add, seconds, moving_s[place]))
-                more_micro = list(map(add, more_micro, egress[place]))
-            ends.append(
-                ready_at
-                + min(
-                    [at for at, more in zip(seconds, more_micro, strict=True) if more <= left_micro], default=math.inf
-                )
+
+@njit(**INNER)
+def _is_above(talk: Talk, outlook: Outlook, first: float, second: float) -> bool:
+    """Whether something is worse than the ceiling."""
+    return is_worse(outlook.timed, first, second, talk.ceiling[0], talk.ceiling[1])
+
+
+@njit(**INNER)
+def _options_of(
+    facts: Facts,
+    outlook: Outlook,
+    labels: Labels,
+    label: int,
+    runs: Runs,
+    view: View,
+    end_at: float,
+    talk: Talk,
+) -> _Ahead:
+    """Write the options of the next stage that can still come to the label's key, cheapest first."""
+    depth, path = labels.depth[label], talk.path
+    primary, ready_at = facts.forest.primary[depth], ready_at_of(facts, depth, depth, path)
+    at = 0 if primary == OUTSIDE else path.place[primary]
+    rest_first = view.rest[np.argmin(outlook.sums.of_cost) if outlook.by_need else 0]
+    for source in range(depth):
+        rest_first += outlook.tolls[depth, source, path.place[source]]
+    key = np.empty(2 + facts.devices.size, dtype=np.int64)
+    after_one, count = _after_one_that_slips(facts, depth, path), 0
+    for position in range(labels.position[label], outlook.order.shape[2]):
+        least, choice = outlook.least[depth, at, position], outlook.order[depth, at, position]
+        first = max(end_at, ready_at + least - outlook.trace_s) if outlook.timed else whole(rest_first + least)
+        if first > labels.first[label]:
+            return _Ahead(count, position, first)
+        least_end_at = ready_at + outlook.seconds[depth, choice, at] + outlook.seconds_below[depth, choice]
+        if least_end_at - outlook.trace_s > outlook.deadline_at or least_end_at == np.inf:
+            continue
+        windowed = facts.windowed[depth, choice]
+        run = OUTSIDE if windowed else find_run(facts, runs, depth, choice, path, key)
+        talk.choice[count], talk.run[count] = choice, run
+        talk.loose[count] = windowed and (after_one or outlook.scarce[depth, choice])
+        count += 1
+    return _Ahead(count, OUTSIDE, np.inf)
+
+
+@njit(**INNER)
+def _after_one_that_slips(facts: Facts, depth: int, path: Path) -> bool:
+    """Whether one of the next stage's inputs may have to start later."""
+    found = False
+    for parent in range(depth):
+        found |= facts.forest.waits[depth, parent] and path.slips[parent]
+    return found
+
+
+@njit(**INNER)
+def _make(
+    facts: Facts,
+    outlook: Outlook,
+    labels: Labels,
+    label: int,
+    runs: Runs,
+    view: View,
+    end_at: float,
+    count: int,
+    talk: Talk,
+) -> None:
+    """Make the labels of the options that were found."""
+    depth = labels.depth[label]
+    ready_at = ready_at_of(facts, depth, depth, talk.path)
+    for place in range(count):
+        choice, run = talk.choice[place], talk.run[place]
+        if run == OUTSIDE:
+            for way in range(talk.counts[WAYS]):
+                if talk.ways[way] == choice:
+                    money = (talk.cost_micro[way], talk.needed_micro[way])
+                    figures = (choice, talk.start_at[way], talk.high_s[way], money, talk.loose[place])
+                    _make_one(facts, outlook, labels, label, view, end_at, figures, talk)
+            continue
+        start_at = max(ready_at, facts.free_at[depth, choice])
+        if runs.high_s[run] < np.inf and not (facts.punctual[depth] and start_at > facts.now_at):
+            figures = (
+                choice,
+                start_at,
+                runs.high_s[run],
+                (runs.cost_micro[run], runs.needed_micro[run]),
+                talk.loose[place],
             )
-        return max(label.end_at, max(ends, default=0.0) - TRACE_S)
+            _make_one(facts, outlook, labels, label, view, end_at, figures, talk)
 
-    def children(self, label: Label, ahead: Ahead, end_at: float, ceiling: Key | None) -> list[tuple[Key, Label]]:
-        """The label with its next stage at each offer and start, by the least that they can come to.
 
-        Args:
-            end_at: From :meth:`end_of`.
-            ceiling: Those that can only be worse are left out.
-        """
-        problem, bounds, index = self._problem, self._bounds, len(label.choices)
-        stage, facts, deadline_at = problem.stages[index], self._depths[index], self._deadline_at
-        limit, ahead.first, position = ahead.first, math.inf, max(0, ahead.position)
-        if end_at > deadline_at:
-            return []
-        places = tuple([label.places[parent] for parent, _ in stage.parents])
-        ready_at = max([label.finishes[parent] for parent, _ in stage.parents], default=problem.now_at)
-        primary = bounds.primary[index]
-        at = 0 if primary == OUTSIDE else label.places[primary]
-        tolls = sum([toll[label.places[source]] for source, toll in facts.tolls])
-        rest_cost = label.cost_micro + tolls + self._waiting(bounds.cost, facts, label)
-        rest_need = label.needed_micro + tolls + (0.0 if self._plenty else self._waiting(bounds.need, facts, label))
-        own_tolls = sum([toll[label.places[source]] for source, toll in facts.own_tolls])
-        rest_first = own_tolls + (rest_need if self._by_need else rest_cost)
-        priced = [
-            (table, flows[index].onward, *self._priced_rest(table, flows[index], facts, label))
-            for table, flows in self._flows
-        ]
-        below_cost, below_time = bounds.cost.below[index], bounds.time.below[index]
-        below_need = [] if self._plenty else bounds.need.below[index]
-        least_time, options, scarce, rows = bounds.time.here[index], stage.options, self._scarce[index], label.rows
-        own_deadline_at = deadline_at if stage.deadline_at is None else min(deadline_at, stage.deadline_at)
-        by_finish, plenty, key_of = self._objective is Objective.FINISH, self._plenty, self._objective.key
-        after_one = any(label.slips[parent] for parent, _ in stage.parents)
-        ordered, found = self._ordered(index, at), []
-        for place in range(position, len(ordered)):
-            least, choice = ordered[place]
-            at_least = max(end_at, ready_at + least - TRACE_S) if by_finish else whole(rest_first + least)
-            if at_least > limit:
-                ahead.first, ahead.position = at_least, place
-                break
-            after_s = below_time[choice]
-            least_end_at = ready_at + least_time[choice][at] + after_s
-            if least_end_at - TRACE_S > deadline_at or least_end_at == math.inf:
-                continue
-            run = problem.run(stage, choice, places)
-            if run is None:
-                continue
-            starts = problem.starts(stage, choice, ready_at)
-            slips = after_one or choice in scarce
-            loose = slips and bool(options[choice].price.windows)
-            for start_at in starts[:1] if loose else starts:
-                finish_at = start_at + run.high_s
-                end = max(end_at, finish_at, finish_at + after_s - TRACE_S)
-                if finish_at > own_deadline_at or end > deadline_at:
-                    continue
-                if loose:
-                    cost, need = problem.least_money(stage, choice, run, start_at, deadline_at - after_s)
-                else:
-                    cost, need = problem.money(stage, choice, run, start_at)
-                if stage.budget_micro is not None and need > stage.budget_micro:
-                    continue
-                least_need = label.needed_micro + need if plenty else whole(rest_need + need + below_need[choice])
-                least_cost = whole(rest_cost + cost + below_cost[choice])
-                for table, onward, rest_priced, owed_s in priced:
-                    of_cost = table is self._priced
-                    left_s = owed_s + onward * (deadline_at - finish_at)
-                    bound = rest_priced + (cost if of_cost else need) + table.below[index][choice]
-                    bound = whole(bound - table.price * left_s)
-                    if of_cost:
-                        least_cost = max(least_cost, bound)
-                    else:
-                        least_need = max(least_need, bound)
-                if least_need > self._money:
-                    continue
-                row = options[choice].row
-                if choice in scarce and row in rows:
-                    end = max(end, self._crowded_end(label, stage, choice, start_at, finish_at) - TRACE_S)
-                    if end > deadline_at:
-                        continue
-                key = key_of(least_cost, least_need, end)
-                if ceiling is not None and key.is_worse(ceiling):
-                    continue
-                child = Label(
-                    (*label.choices, choice),
-                    (*label.starts, start_at),
-                    (*label.finishes, finish_at),
-                    (*label.places, problem.place_of(index, options[choice].site)),
-                    (*rows, row),
-                    label.cost_micro + cost,
-                    label.needed_micro + need,
-                    max(label.end_at, finish_at),
-                    (*label.slips, slips),
-                    (*label.loose, index) if loose else label.loose,
-                )
-                found.append((key, child))
-        return found
+@njit(**INNER)
+def _make_one(
+    facts: Facts,
+    outlook: Outlook,
+    labels: Labels,
+    label: int,
+    view: View,
+    end_at: float,
+    figures: tuple[int, float, float, tuple[int, int], bool],
+    talk: Talk,
+) -> None:
+    """Make the label of an option and a start, if it can lead to the best plan.
 
-    def _waiting(self, table: Table, facts: Depth, label: Label) -> float:
-        """Least figure of what waits besides the next stage."""
-        least, places = table.least, label.places
-        return sum([least[each][0 if source == OUTSIDE else places[source]] for each, source in facts.waiting])
-
-    def _priced_rest(self, table: Table, flow: Flow, facts: Depth, label: Label) -> tuple[float, float]:
-        """Least priced figure of what waits besides this stage, and the seconds until the deadline to set against it."""
-        rest: float = label.cost_micro if table is self._priced else label.needed_micro
-        rest += self._waiting(table, facts, label) + sum([toll[label.places[source]] for source, toll in facts.tolls])
-        owed_s = flow.fresh * (self._deadline_at - self._problem.now_at)
-        owed_s += sum([share * (self._deadline_at - label.finishes[source]) for source, share in flow.crossing])
-        return rest, owed_s
-
-    def _crowded_end(self, label: Label, stage: Stage, choice: int, start_at: float, finish_at: float) -> float:
-        """When the pipeline ends at the earliest because of what its stages want of the devices of one offer."""
-        problem, below, row = self._problem, self._bounds.time.below, stage.options[choice].row
-        wanted = [(start_at, finish_at, stage.devices, below[stage.index][choice])]
-        for index, at in enumerate(label.rows):
-            if at == row:
-                after_s = below[index][label.choices[index]]
-                wanted.append((label.starts[index], label.finishes[index], problem.stages[index].devices, after_s))
-        if sum([devices for _, _, devices, _ in wanted]) <= problem.free[row]:
-            return 0.0
-        if row not in self._devices:
-            self._devices[row] = Devices(problem, row)
-        wanted.sort(reverse=True)
-        end_at, work, least_after_s = 0.0, 0.0, math.inf
-        for begin_at, done_at, devices, after_s in wanted:
-            work += devices * (done_at - begin_at)
-            least_after_s = min(least_after_s, after_s)
-            end_at = max(end_at, self._devices[row].done_at(begin_at, work) + least_after_s)
-        return end_at
-
-    def _ordered(self, index: int, at: int) -> list[tuple[float, int]]:
-        """The stage's offers by the least that they and everything below come to, with its primary input at a place."""
-        key = (index, at)
-        if key not in self._orders:
-            table = self._bounds.least_of(self._objective)
-            here, below = table.here[index], table.below[index]
-            self._orders[key] = sorted([(here[choice][at] + below[choice], choice) for choice in self._choices[index]])
-        return self._orders[key]
+    Args:
+        figures: Option, start, high estimate of its seconds, cost and need, and whether it is loose.
+    """
+    choice, start_at, high_s, (cost, need), loose = figures
+    depth, path, deadline_at = labels.depth[label], talk.path, outlook.deadline_at
+    finish_at = start_at + high_s
+    end = max(end_at, finish_at, finish_at + outlook.seconds_below[depth, choice] - outlook.trace_s)
+    if finish_at > facts.latest_at[depth] or end > deadline_at or need > facts.budget_micro[depth]:
+        return
+    sums = outlook.sums
+    least_cost, least_need = 0.0, float(labels.needed_micro[label] + need)
+    for table in range(sums.price.size):
+        bound = view.rest[table] + (cost if sums.of_cost[table] else need) + sums.below[table, depth, choice]
+        if sums.price[table] > 0.0:
+            left_s = view.rest_owed_s[table] + sums.flow[table, depth].sum() * (deadline_at - finish_at)
+            bound -= sums.price[table] * left_s
+        if sums.of_cost[table]:
+            least_cost = max(least_cost, whole(bound))
+        else:
+            least_need = max(least_need, whole(bound))
+    if least_need > outlook.money_micro:
+        return
+    if outlook.scarce[depth, choice]:
+        end = max(end, crowded_end_at(facts, outlook, depth, path, choice, start_at, finish_at) - outlook.trace_s)
+        if end > deadline_at:
+            return
+    money = least_need if outlook.by_need else least_cost
+    first, second = (end, money) if outlook.timed else (money, end)
+    if _is_above(talk, outlook, first, second):
+        return
+    made = labels.counts[MADE]
+    labels.counts[MADE] += 1
+    labels.before[made], labels.depth[made], labels.choice[made] = label, depth + 1, choice
+    labels.start_at[made], labels.finish_at[made] = start_at, finish_at
+    labels.slips[made] = outlook.scarce[depth, choice] or _after_one_that_slips(facts, depth, path)
+    labels.loose[made] = loose
+    labels.cost_micro[made] = labels.cost_micro[label] + cost
+    labels.needed_micro[made] = labels.needed_micro[label] + need
+    labels.end_at[made] = max(labels.end_at[label], finish_at)
+    labels.first[made], labels.second[made], labels.position[made] = first, second, FRESH
+    push(labels, made)

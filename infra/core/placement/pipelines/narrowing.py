@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
+from infra.core.placement.pipelines.arrays import Flags
 from infra.core.placement.pipelines.bounds import Bounds
 from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective
 from infra.core.placement.pipelines.schedule import Limits
@@ -18,8 +18,9 @@ _ROUNDS = 2
 
 def narrowed(
     every: Bounds, objective: Objective, limits: Limits, ceiling: Key, priced: Table | None
-) -> tuple[Sequence[Sequence[int]], Bounds] | None:
-    """The options of each stage that plans below a ceiling may have, and bounds among them; ``None`` when a stage has none.
+) -> tuple[Flags, Bounds] | None:
+    """The options of each stage that plans below a ceiling may have, ``[stages, choices]``, and bounds among them; ``None`` when a
+    stage has none.
 
     An option may be left for some places of the stage's primary input only: the bounds are infinite for the others.
 
@@ -49,7 +50,7 @@ def narrowed(
             break
         before = count
         bounds = bounds.among(left, ready_at, deadline_at)
-    return [np.flatnonzero(each).tolist() for each in left.any(axis=2)], bounds
+    return left.any(axis=2), bounds
 
 
 def whole(bound: np.ndarray) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 from typing import NamedTuple
+
+import numpy as np
+from numba import njit
 
 from infra.core.placement.pipelines.schedule import Schedule
 
@@ -49,11 +51,18 @@ class Key(NamedTuple):
 
     def is_worse(self, other: Key) -> bool:
         """Whether what has this bound is worse than another plan by more than traces of a second."""
-        if self.timed:
-            return self.first > other.first + TRACE_S
-        return self.first > other.first or (self.first == other.first and self.second > other.second + TRACE_S)
+        return is_worse(self.timed, self.first, self.second, other.first, other.second)
 
 
+@njit("boolean(boolean, float64, float64, float64, float64)", cache=True)
+def is_worse(timed: bool, first: float, second: float, other_first: float, other_second: float) -> bool:
+    """:meth:`Key.is_worse`, of the figures."""
+    if timed:
+        return first > other_first + TRACE_S
+    return first > other_first or (first == other_first and second > other_second + TRACE_S)
+
+
+@njit("float64(float64)", cache=True)
 def whole(bound: float) -> float:
     """The least whole micro-dollars at or above a bound that floating-point sums may have raised by a trace."""
-    return math.ceil(bound - 0.01 - 1e-9 * abs(bound)) if math.isfinite(bound) else bound
+    return np.ceil(bound - 0.01 - 1e-9 * abs(bound))

@@ -6,7 +6,7 @@ inputs) at a time, when the search first asks, by the same functions that decide
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from infra.core.errors import InputError
@@ -54,7 +54,6 @@ class Stage:
         zone: Least trusted zone that may read its result.
         kept: Index of the site that keeps its result; ``OUTSIDE`` when it lies where it was made.
         inherited: What the stages that it reads from let it do.
-        scarce: Options that this stage and others, which may run at the same time, could together want too many devices of.
         runs, prices: What was worked out before, by option and places, and by option, places and start.
         least: The least of all starts between two instants, likewise.
     """
@@ -68,7 +67,6 @@ class Stage:
     kept: int
     options: list[Option]
     inherited: Inherited
-    scarce: frozenset[int]
     runs: dict[tuple[int, ...], Run | None]
     prices: dict[tuple[int, int, float], tuple[int, int]]
     least: dict[tuple[int, int, float, float], tuple[int, int]]
@@ -121,9 +119,6 @@ class Problem:
         self.children = [[v.index for v in self.stages if any(p == u.index for p, _ in v.parents)] for u in self.stages]
         self._parallel = _parallel(self.stages)
         self.free = [self._free(row) for row in range(len(self.book.rows))]
-        every = [range(len(stage.options)) for stage in self.stages]
-        for each, scarce in zip(self.stages, scarce_among(self, every), strict=True):
-            each.scarce = scarce
 
     def _stage(self, stage: PipelineStage, parents: tuple[tuple[int, int], ...]) -> Stage:
         world = World.of(stage.request, self.snapshot)
@@ -148,7 +143,6 @@ class Problem:
             kept=self._kept(world, residency, zone),
             options=self.book.options(world, inherited, may_wait),
             inherited=inherited,
-            scarce=frozenset(),
             runs={},
             prices={},
             least={},
@@ -252,26 +246,6 @@ class Problem:
         if not stage.may_wait and not stage.parents and earliest_at > self.now_at:
             return []
         return [earliest_at, *(edge for edge in option.edges if edge > earliest_at)]
-
-
-def scarce_among(problem: Problem, choices: Sequence[Iterable[int]]) -> list[frozenset[int]]:
-    """By stage, those of some options that it and others could together want too many devices of at the same time."""
-    wanted: dict[int, list[tuple[int, int]]] = {}
-    for stage, mine in zip(problem.stages, choices, strict=True):
-        if problem.rivals(stage.index):
-            for choice in mine:
-                wanted.setdefault(stage.options[choice].row, []).append((stage.index, choice))
-    scarce: list[set[int]] = [set() for _ in problem.stages]
-    for row, claims in wanted.items():
-        free = problem.free[row]
-        if sum(problem.stages[index].devices for index, _ in claims) <= free:
-            continue
-        for index, choice in claims:
-            rivals = problem.rivals(index)
-            others = sum(problem.stages[other].devices for other, _ in claims if other in rivals)
-            if others and problem.stages[index].devices + others > free:
-                scarce[index].add(choice)
-    return [frozenset(each) for each in scarce]
 
 
 def egress_of(size: int, source: Site) -> int:

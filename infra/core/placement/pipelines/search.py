@@ -17,18 +17,15 @@ Most pipelines need a few dozen labels. When one needs more, the options that ca
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from heapq import heappop, heappush
 
+from infra.core.placement.pipelines.arrays import Flags
 from infra.core.placement.pipelines.bounds import Bounds
-from infra.core.placement.pipelines.dominance import Dominance
-from infra.core.placement.pipelines.growth import Ahead, Growth
-from infra.core.placement.pipelines.labels import Label, depths_of
+from infra.core.placement.pipelines.labelling import Labelling
 from infra.core.placement.pipelines.narrowing import narrowed
 from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective, whole
-from infra.core.placement.pipelines.problem import Problem, scarce_among
+from infra.core.placement.pipelines.outlook import outlook_of
+from infra.core.placement.pipelines.problem import Problem
 from infra.core.placement.pipelines.schedule import Limits, Schedule, in_order, one_after_the_other
 from infra.core.placement.pipelines.sharing import TURNS_AT_WINDOWS, Sharing, crowds, fits
 from infra.core.placement.pipelines.tables import Table
@@ -39,7 +36,7 @@ MOST_LABELS = 200_000
 MOST_TURNS = 1_000_000
 """Turns of stages that want each other's devices that are tried, in all, before the search gives up its proof."""
 
-CHEAP_TRIES = 30
+CHEAP_TRIES = 100
 """Labels that are taken up before anything is left out: most pipelines need no more."""
 
 
@@ -56,15 +53,6 @@ class Found:
 
     schedule: Schedule | None
     proven: bool
-    labels: int
-
-
-_Item = tuple[float, float, int, tuple[int, ...], tuple[float, ...], int, Label]
-"""A label by its key, its depth (deeper first), its offers and starts; and how many of its next offers were tried."""
-
-_FRESH, _CROWDED, _WHOLE = -1, -2, -3
-"""Instead of a position: a label that was not taken up yet, a complete one whose stages are known to be in each other's way,
-and one that holds a schedule, which may be like another label."""
 
 
 class Search:
@@ -79,14 +67,11 @@ class Search:
         self._priced: tuple[Table | None, Table | None] = (None, None)
         self._shared: dict[tuple[int, ...], Schedule] = {}
         self._turns_left = MOST_TURNS
-        self._among([range(len(stage.options)) for stage in problem.stages], [stage.scarce for stage in problem.stages])
+        self._among(bounds.options[:, :, 0])
 
-    def _among(self, choices: Sequence[Sequence[int]], scarce: Sequence[frozenset[int]]) -> None:
-        """Search among these options of each stage only."""
-        problem, bounds, limits = self._problem, self._bounds, self._limits
-        depths = depths_of(problem, bounds, choices, scarce)
-        self._growth = Growth(problem, bounds, self._objective, limits, choices, scarce, depths, *self._priced)
-        self._dominance_of = partial(Dominance, problem, depths, scarce)
+    def _among(self, left: Flags) -> None:
+        """Search among these options of each stage only: ``[stages, choices]``."""
+        self._outlook = outlook_of(self._bounds, self._objective, self._limits, left, *self._priced)
 
     def run(self) -> Found:
         """Search; when that takes long, search among what can still be the best plan.
@@ -103,26 +88,26 @@ class Search:
         self._price()
         least = self._least()
         if math.isinf(least):
-            return Found(None, True, 0)
+            return Found(None, True)
         known, priced = self._known(), self._priced[self._objective is Objective.NEED]
         for step in range(len(_STEPS)):
             ceiling = Key(self._raised(least, step), math.inf, self._timed)
             last = step + 1 == len(_STEPS)
             if known is not None and self._objective.of(known) <= ceiling:
                 ceiling, last = self._objective.of(known), True
-            left = narrowed(every, self._objective, self._limits, ceiling, priced)
-            if left is not None:
-                choices, self._bounds = left
+            narrow = narrowed(every, self._objective, self._limits, ceiling, priced)
+            if narrow is not None:
+                left, self._bounds = narrow
                 self._price()
-                self._among(choices, scarce_among(self._problem, choices))
+                self._among(left)
                 found = self._first_complete(MOST_LABELS, ceiling)
                 if found is None:
-                    return Found(known, False, MOST_LABELS)
+                    return Found(self._any() if known is None else known, False)
                 if found.schedule is not None:
                     return found
             if last:
                 break
-        return Found(known, True, 0)
+        return Found(known, True)
 
     def _least(self) -> float:
         """The least that any plan comes to, as far as the bounds say."""
@@ -163,67 +148,48 @@ class Search:
         plans = {bounds.best_options(table) for table in tables if table is not None}
         found = [in_order(problem, choices, order, limits) for choices in sorted(plans)]
         possible = [each for each in (self._given, *found, *self._shared.values()) if each is not None]
-        if not possible:
-            greedy, placed = one_after_the_other(problem, limits)
-            return greedy if placed == len(problem.stages) else None
-        return min(possible, key=self._objective.of)
+        return min(possible, key=self._objective.of, default=None)
+
+    def _any(self) -> Schedule | None:
+        """Instead of the best plan, when it takes too long to find: one stage after the other."""
+        greedy, placed = one_after_the_other(self._problem, self._limits)
+        return greedy if placed == len(self._problem.stages) else None
 
     def _first_complete(self, most: int, ceiling: Key | None) -> Found | None:
         """The best complete label, none worse than the ceiling; ``None`` when ``most`` labels were not enough."""
-        problem, objective, timed = self._problem, self._objective, self._timed
-        dominance, whole_depth = self._dominance_of(), len(problem.stages)
-        start = Label((), (), (), (), (), 0, 0, problem.now_at, (), ())
-        heap: list[_Item] = [(0.0, 0.0, 0, (), (), _FRESH, start)]
-        waiting: set[tuple[int, ...]] = set()
-        taken = 0
-        while heap:
-            first, second, *_, position, label = heappop(heap)
-            depth = len(label.choices)
-            if label.resolved is not None:
-                return Found(label.resolved, True, taken)
-            if depth == whole_depth:
-                crowded = crowds(problem, label.choices)
-                schedule = Schedule(label.choices, label.starts, label.finishes, label.cost_micro, label.needed_micro)
-                if not label.loose and (not crowded or fits(problem, schedule, crowded)):
-                    return Found(schedule, True, taken)
-                if position == _FRESH and label.choices in waiting:
+        problem, objective = self._problem, self._objective
+        labelling = Labelling(problem, self._bounds, self._outlook, ceiling, most)
+        shared: dict[int, Schedule] = {}
+        waiting: dict[tuple[int, ...], Sharing] = {}
+        for label in labelling.complete():
+            if label in shared:
+                return Found(shared[label], True)
+            schedule = labelling.schedule(label)
+            crowded = crowds(problem, schedule.choices)
+            if not labelling.is_loose() and (not crowded or fits(problem, schedule, crowded)):
+                return Found(schedule, True)
+            sharing = waiting.get(schedule.choices)
+            if labelling.is_fresh(label):
+                if sharing is not None:
                     continue
-                waiting.add(label.choices)
-                sharing = Sharing(problem, label.choices, crowded, self._limits, objective)
-                if position == _FRESH:
-                    key = objective.key(label.cost_micro, label.needed_micro, sharing.least_end_at() - TRACE_S)
-                    if (key.first, key.second) > (first, second):
-                        heappush(heap, (key.first, key.second, -depth, label.choices, label.starts, _CROWDED, label))
-                        continue
-                best = self._shared.get(label.choices) or self._share(sharing, ceiling)
-                # What is worse than the ceiling need not be the best of its kind: the search for it was cut short.
-                if best is not None and (ceiling is None or not objective.of(best).is_worse(ceiling)):
-                    key = objective.of(best)
-                    self._shared[label.choices] = best
-                    ceiling = key if ceiling is None else min(key, ceiling)
-                    label.resolved = best
-                    heappush(heap, (key.first, key.second, -depth, label.choices, best.starts, _WHOLE, label))
-                continue
-            taken += 1  # a label that is taken up again counts again
-            if taken > most:
-                return None
-            if position == _FRESH and dominance.drops(label):
-                continue
-            left_micro = math.inf if ceiling is None or timed else ceiling.first - first + 1.0
-            end_at = self._growth.end_of(label, left_micro)
-            if end_at == math.inf:
-                continue
-            if position == _FRESH and end_at > (first if timed else second):
-                key = Key(end_at, second, True) if timed else Key(first, end_at, False)
-                if ceiling is None or not key.is_worse(ceiling):
-                    heappush(heap, (key.first, key.second, -depth, label.choices, label.starts, 0, label))
-                continue
-            ahead = Ahead(first, position)
-            for key, child in self._growth.children(label, ahead, end_at, ceiling):
-                heappush(heap, (key.first, key.second, -depth - 1, child.choices, child.starts, _FRESH, child))
-            if ahead.first < math.inf and (ceiling is None or ahead.first <= ceiling.first):
-                heappush(heap, (ahead.first, second, -depth, label.choices, label.starts, ahead.position, label))
-        return Found(None, True, taken)
+                sharing = waiting[schedule.choices] = Sharing(
+                    problem, schedule.choices, crowded, self._limits, objective
+                )
+                end_at = sharing.least_end_at() - TRACE_S
+                key = objective.key(schedule.cost_micro, schedule.needed_micro, end_at)
+                if key[:2] > labelling.least(label):
+                    labelling.put_back(label, key)
+                    continue
+            assert sharing is not None, "a label that was put back waits with its orders"
+            best = self._shared.get(schedule.choices) or self._share(sharing, ceiling)
+            # What is worse than the ceiling need not be the best of its kind: the search for it was cut short.
+            if best is not None and (ceiling is None or not objective.of(best).is_worse(ceiling)):
+                key = objective.of(best)
+                self._shared[schedule.choices] = shared[label] = best
+                ceiling = key if ceiling is None else min(key, ceiling)
+                labelling.lower(ceiling)
+                labelling.put_back(label, key)
+        return None if labelling.gave_up else Found(None, True)
 
     @property
     def tried_all(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from dataclasses import dataclass, field
 
 from infra.core.placement.pipelines.arrays import Floats
 from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
@@ -10,35 +10,23 @@ from infra.core.placement.pipelines.problem import OUTSIDE, Problem, Stage
 Flow = dict[tuple[int, int], float]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Least figures of one kind, as arrays for bounds of bounds and as lists for the search.
+    """Least figures of one kind.
 
     Attributes:
-        arrays: The three that follow, as ``[stages, choices, places]``, ``[stages, choices]`` and ``[stages, places] float64``.
-        here: Of a stage by [stage][choice][place of its primary input].
-        below: Of everything that hangs below it, by [stage][choice].
-        least: Of a stage and everything below, by [stage][place of its primary input].
+        here: Of a stage, by its primary input's place: ``[stages, choices, places]``.
+        below: Of everything that hangs below it: ``[stages, choices]``.
+        least: Of a stage and everything below: ``[stages, places]``.
         price: Of a second of a unit of flow in this table.
         flow: How much of the flow goes along each arc (stage, child), and (``OUTSIDE``, first stage).
     """
 
-    def __init__(
-        self, here: Floats, below: Floats, least: Floats, price: float = 0.0, flow: Flow | None = None
-    ) -> None:
-        self.arrays = here, below, least
-        self.price, self.flow = price, flow or {}
-
-    @cached_property
-    def here(self) -> list[list[list[float]]]:
-        return self.arrays[0].tolist()
-
-    @cached_property
-    def below(self) -> list[list[float]]:
-        return self.arrays[1].tolist()
-
-    @cached_property
-    def least(self) -> list[list[float]]:
-        return self.arrays[2].tolist()
+    here: Floats
+    below: Floats
+    least: Floats
+    price: float = 0.0
+    flow: Flow = field(default_factory=dict)
 
 
 def primary_of(stage: Stage) -> int:
