@@ -1,7 +1,7 @@
 """The decision for a whole pipeline: one pure function of a request with several stages and a snapshot.
 
 All stages are placed together: compute, data that moves between stages and its egress, one deadline, one budget. The
-cheapest plan wins, then the one that ends first, then the first by the names of its offers, stage by stage.
+cheapest plan wins, then the one that ends first; which of several that are equal in both depends on their offers' names only.
 
 The model, beyond that of a single run (``docs/placement.md``): a stage starts when all of its inputs are there, at the
 high estimates of everything before it; its result lies where it was made, or at the site that keeps results, and

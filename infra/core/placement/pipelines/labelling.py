@@ -73,6 +73,10 @@ class Labelling:
                 talk.counts[ENOUGH] = True
                 next(stream, None)
 
+    def reached(self) -> float:
+        """What every plan comes to at least that was not found when the search gave up, by the first figure of its key."""
+        return float(self._labels.first[self._talk.counts[LABEL]])
+
     def schedule(self, label: int) -> Schedule:
         """The plan of a label that was just told."""
         path, labels = self._talk.path, self._labels

@@ -1,8 +1,9 @@
 """The cheapest plan of a pipeline: best-first search over its stages in order, with bounds and dominance.
 
 A *label* is a plan of the first stages. Labels are taken up by the least that they can come to (``bounds``), so the
-first complete one is the best: by the objective, then by the other figure, then by the names of its offers. A label is
-dropped when another one with its results at the same places is no dearer and no later. Two cases need care:
+first complete one is the best: by the objective, then by the other figure. A label is dropped when another one with its results
+at the same places is no dearer and no later. So of plans that are equal in both figures not always the first by the names of its
+offers is left, but always the same one. Two cases need care:
 
 * Prices with windows: to be later can then be cheaper, so an earlier label must be cheaper by what that can be worth.
 * Devices that stages of the pipeline could want from each other: the search first lets each stage have them, at the least price
@@ -12,6 +13,9 @@ dropped when another one with its results at the same places is no dearer and no
 
 Most pipelines need a few dozen labels. When one needs more, the options that cannot be in the best plan are left out
 (``narrowing``), and what is left is searched again with the bounds and the dominance that this makes possible.
+
+What is done for each label is compiled: its bounds (``least``), the next labels (``growth``), their order (``labels``), and
+dominance. ``labelling`` stands between that and the estimates and prices, which are those of single runs and are not compiled.
 """
 
 from __future__ import annotations
@@ -67,6 +71,7 @@ class Search:
         self._priced: tuple[Table | None, Table | None] = (None, None)
         self._shared: dict[tuple[int, ...], Schedule] = {}
         self._turns_left = MOST_TURNS
+        self._reached = -math.inf
         self._among(bounds.options[:, :, 0])
 
     def _among(self, left: Flags) -> None:
@@ -110,16 +115,16 @@ class Search:
         return Found(known, True)
 
     def _least(self) -> float:
-        """The least that any plan comes to, as far as the bounds say."""
+        """The least that any plan comes to, as far as the bounds and the labels say."""
         bounds, objective = self._bounds, self._objective
         least = bounds.root(bounds.least_of(objective))
         if self._timed:
-            return self._problem.now_at + least
+            return max(self._reached, self._problem.now_at + least)
         priced = self._priced[objective is Objective.NEED]
         if priced is not None and self._limits.deadline_at is not None:
             left_s = self._limits.deadline_at - self._problem.now_at
             least = max(least, bounds.root(priced) - priced.price * left_s)
-        return whole(least)
+        return max(self._reached, whole(least))
 
     def _raised(self, least: float, step: int) -> float:
         """The ceiling of a step."""
@@ -189,7 +194,10 @@ class Search:
                 ceiling = key if ceiling is None else min(key, ceiling)
                 labelling.lower(ceiling)
                 labelling.put_back(label, key)
-        return None if labelling.gave_up else Found(None, True)
+        if not labelling.gave_up:
+            return Found(None, True)
+        self._reached = max(self._reached, labelling.reached())
+        return None
 
     @property
     def tried_all(self) -> bool:
