@@ -42,7 +42,8 @@ class StandIn:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def faults(self, **told: Any) -> None:
-        """``refuse``: the text with which machines are refused; ``unreachable``: nothing answers; ``lost``: off at once."""
+        """``refuse``: the text with which machines are refused; ``after``: from so many on; ``unreachable``: nothing answers;
+        ``lost``: off at once."""
         temporary = self.folder / ".faults"
         temporary.write_text(json.dumps(told))
         temporary.rename(self.folder / "faults")  # keepers read it at any time
@@ -72,7 +73,7 @@ class StandIn:
             Refused: As the faults say.
         """
         refusal = self._fault("refuse")
-        if refusal:
+        if refusal and len(list(self.folder.glob("*.address"))) >= (self._fault("after") or 0):
             raise Refused(refusal)
         machine = {"name": name, "state": "running", "user_data": user_data, "created_at": time.time(), **details}
         with self._locked():  # whoever deletes it meanwhile must find its process

@@ -105,6 +105,12 @@ def test_no_capacity_is_told_and_leaves_nothing(kind: str, cloud: StandIn, tmp_p
         assert REFUSALS[kind][:20] in str(caught.value)
         assert provider.leases() == ()
         assert list(cloud.folder.glob("*.interface")) == [], "Azure's interface is made before the machine"
+        cloud.faults(refuse=REFUSALS[kind], after=1)
+        with pytest.raises(UnavailableError, match="NO_CAPACITY"):
+            provider.open(lease("half"), machine_offer(kind), machine_site(kind))
+        assert not provider.had_machines("half"), "its scheduler came up, and no machine with a device"
+        assert provider.usage("half")["machine_s"] == 0.0
+        assert cloud.machines() == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

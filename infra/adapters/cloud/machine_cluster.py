@@ -55,6 +55,7 @@ class _Told:
 
     role: str
     cluster: LeaseMachines
+    machine_id = ""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -83,6 +84,7 @@ class _Told:
                 address = await self.create()
             except Exception as problem:
                 if any(words in str(problem) for words in NO_CAPACITY_WORDS):
+                    self.cluster.refused(self.machine_id)
                     raise NoCapacity(f"NO_CAPACITY: {problem}") from problem
                 raise
         faults.passed(Point.MACHINES_ASKED)
@@ -101,6 +103,7 @@ class _Told:
         """Write down that it was asked for."""
         region, now_at = getattr(self.cluster.order.settings, "region", ""), time.time()
         tags = self.cluster.order.tags
+        self.machine_id = machine_id
         self.cluster.written(CloudMachine(machine_id, region, "pending", now_at, 0.0, "", self.name, tags), self.role)
 
     async def wait_for_scheduler(self) -> None:
@@ -184,13 +187,18 @@ class LeaseMachines(StartSteps):
 
     Args:
         written: Called with each machine when it is asked for, to write it down.
+        refused: Called with the id of a machine that the cloud does not have to give.
         connection: OpenStack's connection.
     """
 
     def __init__(
-        self, order: MachineOrder, written: Callable[[CloudMachine, str], None], connection: Any = None
+        self,
+        order: MachineOrder,
+        written: Callable[[CloudMachine, str], None],
+        refused: Callable[[str], None],
+        connection: Any = None,
     ) -> None:
-        self.order, self.written, self.connection = order, written, connection
+        self.order, self.written, self.refused, self.connection = order, written, refused, connection
         self._certificates = [f"worker-{index}" for index in range(order.lease.devices)]
         rendered = render(order, time.time())
         dask.config.set(rendered.config)
@@ -220,11 +228,16 @@ class LeaseMachines(StartSteps):
                 await asyncio.sleep(POLL_S)
 
 
-def lease_machines(order: MachineOrder, written: Callable[[CloudMachine, str], None], connection: Any = None) -> Any:
+def lease_machines(
+    order: MachineOrder,
+    written: Callable[[CloudMachine, str], None],
+    refused: Callable[[str], None],
+    connection: Any = None,
+) -> Any:
     """The cluster of a lease, not started yet. One in a process: the library's configuration is the process's."""
     module, _, name = render(order, time.time()).cluster_class.rpartition(".")
     library = getattr(importlib.import_module(module), name)
-    return type("LeaseCluster", (LeaseMachines, library), {})(order, written, connection)
+    return type("LeaseCluster", (LeaseMachines, library), {})(order, written, refused, connection)
 
 
 def throwaway_public_key() -> str:

@@ -17,7 +17,7 @@ from infra.adapters.cloud.accounts import account_environment
 from infra.adapters.cloud.holding import keep_lease
 from infra.adapters.cloud.machine_cluster import LeaseMachines, lease_machines
 from infra.adapters.cloud.machine_fleets import fleet_of, openstack_connection
-from infra.adapters.cloud.machine_records import note_ends, note_missing, write_machine
+from infra.adapters.cloud.machine_records import forget_machine, note_ends, note_missing, write_machine
 from infra.adapters.cloud.order import MachineOrder
 from infra.adapters.cloud.tags import LEASE, OWNER, CloudMachine
 from infra.adapters.local_cloud.records import LeaseDirectory
@@ -52,7 +52,7 @@ class _Kept:
         connection = None
         if isinstance(settings, OpenStackSettings):
             connection = await asyncio.to_thread(openstack_connection, settings, self._variables)
-        cluster: Any = lease_machines(self._order, self._write, connection)
+        cluster: Any = lease_machines(self._order, self._write, self._refused, connection)
         self._cluster = cluster
         await cluster
         workers = await cluster.wait_for_all_workers()
@@ -77,3 +77,6 @@ class _Kept:
 
     def _write(self, machine: CloudMachine, role: str) -> None:
         write_machine(self._directory, machine, role)
+
+    def _refused(self, machine_id: str) -> None:
+        forget_machine(self._directory, machine_id)

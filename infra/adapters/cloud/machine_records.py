@@ -26,6 +26,11 @@ def write_machine(directory: LeaseDirectory, machine: CloudMachine, role: str) -
     write_json(directory.path / f"vm-{machine.id}.json", record)
 
 
+def forget_machine(directory: LeaseDirectory, machine_id: str) -> None:
+    """Strike a machine that was written down before it was asked for, and refused; no error when it was not."""
+    (directory.path / f"vm-{machine_id}.json").unlink(missing_ok=True)
+
+
 def note_ends(directory: LeaseDirectory, machines: Iterable[CloudMachine]) -> None:
     """Write down the ends that the cloud tells of, and machines that nobody wrote down."""
     for machine in machines:
