@@ -44,7 +44,7 @@ test-root: $(STAMP) ## Run the tests on an emulated EC2 and a real Slurm, which 
 	$(RUN)/python -m pytest -m root
 
 test-fast: $(STAMP) ## Run the tests that start no servers or clusters
-	$(RUN)/python -m pytest -m "not slow"
+	$(RUN)/python -m pytest -m "not slow" --numprocesses 2 --no-loadscope-reorder
 
 lint: $(STAMP) ## Check style, imports between rooms, and the shell scripts' syntax
 	$(RUN)/ruff check .

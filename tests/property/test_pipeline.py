@@ -261,7 +261,7 @@ def hold_all(problem: tuple[PipelineRequest, Snapshot]) -> None:
         check(*problem, decision)
 
 
-@settings(max_examples=150, **COMMON)
+@settings(max_examples=75, **COMMON)
 @given(small_problems())
 def test_plans_hold_all_invariants(problem):
     hold_all(problem)

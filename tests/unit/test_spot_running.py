@@ -239,6 +239,7 @@ def test_the_guard_moves_a_slow_run_off_spot_in_time(monkeypatch: pytest.MonkeyP
     assert wanted_of(records[-1].request_json) < UNITS / 2
 
 
+@pytest.mark.slow
 def test_moves_and_reclaims_do_not_use_up_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     staged = play(monkeypatch, [400.0] * 6, 40_000.0)
     attempts = staged.run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from infra.core.placement.pipelines.arrays import Floats, Whole
@@ -26,7 +28,7 @@ def facts_of(problem: Problem, forest: Forest, sites: Whole, seconds: Floats, mi
         + nothing * (most - len(stage.options))
         for stage in stages
     ]
-    rows, free_at, slope = np.moveaxis(np.array(options), 2, 0)
+    rows, free_at, slope = np.moveaxis(np.array(options, dtype=np.float64), 2, 0)
     sizes = np.zeros((len(stages), len(stages)))
     rivals = np.zeros((len(stages), len(stages)), dtype=np.bool_)
     for stage in stages:
@@ -35,15 +37,16 @@ def facts_of(problem: Problem, forest: Forest, sites: Whole, seconds: Floats, mi
         rivals[stage.index, list(problem.rivals(stage.index))] = True
     releases = [problem.releases(row) for row in range(len(problem.book.rows))]
     runs = max(map(len, releases), default=0)
-    held = np.array([[*each, *[(0.0, 0)] * (runs - len(each))] for each in releases]).reshape(len(releases), runs, 2)
+    padded = [[*each, *[(0.0, 0)] * (runs - len(each))] for each in releases]
+    held = np.array(padded, dtype=np.float64).reshape(len(releases), runs, 2)
     return Facts(
-        now_at=problem.now_at,
+        now_at=float(problem.now_at),
         forest=forest,
         sizes=sizes,
         rivals=rivals,
         devices=np.array([stage.devices for stage in stages]),
-        latest_at=np.array([np.inf if stage.deadline_at is None else stage.deadline_at for stage in stages]),
-        budget_micro=np.array([np.inf if stage.budget_micro is None else stage.budget_micro for stage in stages]),
+        latest_at=_or_never([stage.deadline_at for stage in stages]),
+        budget_micro=_or_never([stage.budget_micro for stage in stages]),
         punctual=np.array([not stage.may_wait and not stage.parents for stage in stages]),
         sites=sites,
         rows=np.ascontiguousarray(rows, dtype=np.int64),
@@ -63,6 +66,10 @@ def facts_of(problem: Problem, forest: Forest, sites: Whole, seconds: Floats, mi
         seconds=seconds,
         micro=micro,
     )
+
+
+def _or_never(limits: Sequence[float | None]) -> Floats:
+    return np.array([np.inf if limit is None else limit for limit in limits], dtype=np.float64)
 
 
 def _slope(stage: Stage, price: Price) -> float:

@@ -53,7 +53,7 @@ COMPILED_WITH = {
     "infra.core.placement.pipelines.columns": "5822dc01e928",
     "infra.core.placement.pipelines.dominance": "1e2d6407f599",
     "infra.core.placement.pipelines.labels": "79471fa73752",
-    "infra.core.placement.pipelines.least": "1ac32d9a9e2b",
+    "infra.core.placement.pipelines.least": "d6f0244162ae",
     "infra.core.placement.pipelines.objective": "f49c24a61f9a",
     "infra.core.placement.pipelines.runs": "e164d886dae5",
 }

@@ -25,11 +25,11 @@ COMPILED_WITH = {
 
 
 class View(NamedTuple):
-    """What a label comes to at least, by each table of money; each ``[tables]``.
+    """What a label comes to at least, by each table of money.
 
     Attributes:
-        every: Micro-dollars, with all stages whose primary input is there; ``rest``: without the next stage.
-        owed_s, rest_owed_s: Seconds until the deadline to set against them, where time is priced.
+        every: Micro-dollars, with all stages whose primary input is there; ``rest``: without the next stage: ``[tables]``.
+        owed_s, rest_owed_s: Seconds until the deadline to set against them, where time is priced: ``[tables]``.
         own: Of each stage and what hangs below it: ``[tables, stages]``.
         seconds: From the start of a stage at an option to the end of the pipeline, as its inputs lie: ``[stages, choices]``.
         micro: By how much its inputs other than the primary one make it dearer than bounds say: ``[stages, choices]``.

@@ -34,7 +34,7 @@ def outlook_of(
         timed=objective is Objective.FINISH,
         by_need=by_need,
         trace_s=TRACE_S,
-        deadline_at=np.inf if limits.deadline_at is None else limits.deadline_at,
+        deadline_at=np.inf if limits.deadline_at is None else float(limits.deadline_at),
         money_micro=float(limits.money_micro),
         scarce=scarce,
         wants=_wanted(facts, scarce),
