@@ -5,6 +5,8 @@ The same :func:`permits` is called when deciding and again at the site, so the t
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from infra.core.errors import InputError
 
 PUBLIC = "PUBLIC"
@@ -71,6 +73,7 @@ def require_country(code: str, where: str) -> str:
     return code
 
 
+@lru_cache(maxsize=4096)
 def permits(tags: tuple[str, ...], country: str) -> bool:
     """Whether data with these residency tags may be processed in ``country``.
 

@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from infra.core.placement.pipelines.bounds import Bounds
 from infra.core.placement.pipelines.columns import AGAIN, ENOUGH, LABEL, OPTIONS, WAYS, no_path, no_talk
 from infra.core.placement.pipelines.growth import ASKS, NO_ROOM, TOO_MANY, taking_up
-from infra.core.placement.pipelines.labels import FRESH, first_label, with_more_room
+from infra.core.placement.pipelines.labels import first_label, with_more_room
 from infra.core.placement.pipelines.objective import Key
 from infra.core.placement.pipelines.outlook import Outlook
 from infra.core.placement.pipelines.problem import OUTSIDE, Problem
 from infra.core.placement.pipelines.schedule import Schedule
-
-_CROWDED = -2
-"""Instead of a position: of a complete label whose stages are known to be in each other's way."""
 
 _LABELS_AT_FIRST = 512
 
@@ -87,14 +84,9 @@ class Labelling:
         """Whether the label that was just told has starts that are not final: see :class:`Labels`."""
         return bool(self._talk.path.loose.any())
 
-    def is_fresh(self, label: int) -> bool:
-        """Whether a label that was just told was not put back before."""
-        return bool(self._labels.position[label] == FRESH)
-
     def put_back(self, label: int, key: Key) -> None:
         """Put a label that was just told among the others, by another key."""
         self._labels.first[label], self._labels.second[label] = key[:2]
-        self._labels.position[label] = _CROWDED
         self._talk.counts[AGAIN] = True
 
     def least(self, label: int) -> tuple[float, float]:

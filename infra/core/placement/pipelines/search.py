@@ -162,30 +162,31 @@ class Search:
 
     def _first_complete(self, most: int, ceiling: Key | None) -> Found | None:
         """The best complete label, none worse than the ceiling; ``None`` when ``most`` labels were not enough."""
-        problem, objective = self._problem, self._objective
+        problem, objective, facts = self._problem, self._objective, self._bounds.facts
         labelling = Labelling(problem, self._bounds, self._outlook, ceiling, most)
         shared: dict[int, Schedule] = {}
         waiting: dict[tuple[int, ...], Sharing] = {}
+        put_back: dict[int, Schedule] = {}
         for label in labelling.complete():
             if label in shared:
                 return Found(shared[label], True)
-            schedule = labelling.schedule(label)
-            crowded = crowds(problem, schedule.choices)
-            if not labelling.is_loose() and (not crowded or fits(problem, schedule, crowded)):
-                return Found(schedule, True)
-            sharing = waiting.get(schedule.choices)
-            if labelling.is_fresh(label):
-                if sharing is not None:
+            schedule = put_back.get(label)
+            if schedule is None:
+                schedule = labelling.schedule(label)
+                crowded = crowds(problem, schedule.choices)
+                if not labelling.is_loose() and (not crowded or fits(problem, schedule, crowded)):
+                    return Found(schedule, True)
+                if schedule.choices in waiting:
                     continue
-                sharing = waiting[schedule.choices] = Sharing(
-                    problem, schedule.choices, crowded, self._limits, objective
-                )
+                sharing = Sharing(problem, facts, schedule.choices, crowded, self._limits, objective)
+                waiting[schedule.choices] = sharing
                 end_at = sharing.least_end_at() - TRACE_S
                 key = objective.key(schedule.cost_micro, schedule.needed_micro, end_at)
                 if key[:2] > labelling.least(label):
+                    put_back[label] = schedule
                     labelling.put_back(label, key)
                     continue
-            assert sharing is not None, "a label that was put back waits with its orders"
+            sharing = waiting[schedule.choices]
             best = self._shared.get(schedule.choices) or self._share(sharing, ceiling)
             # What is worse than the ceiling need not be the best of its kind: the search for it was cut short.
             if best is not None and (ceiling is None or not objective.of(best).is_worse(ceiling)):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infra.core.placement.costing import least_total
+from infra.core.placement.pipelines.columns import Facts
 from infra.core.placement.pipelines.devices import Devices
 from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective
 from infra.core.placement.pipelines.orders import NOBODY, Claims, best_order, earliest_end, next_at, nobody
@@ -73,6 +74,7 @@ class Sharing:
     def __init__(
         self,
         problem: Problem,
+        facts: Facts,
         choices: tuple[int, ...],
         crowded: dict[int, list[int]],
         limits: Limits,
@@ -85,7 +87,7 @@ class Sharing:
         self._prices = [stage.options[choice].price for stage, choice in zip(problem.stages, choices, strict=True)]
         self._deadline_at = math.inf if limits.deadline_at is None else limits.deadline_at
         self._money = limits.money_micro
-        self._claims = _claims_of(problem, choices, runs, crowded, self._deadline_at)
+        self._claims = _claims_of(facts, choices, runs, crowded, self._deadline_at)
         self._offer: list[int] = self._claims.offer.tolist()
         self._after_s: list[float] = self._claims.after_s.tolist()
         self._latest_at: list[float] = self._claims.latest_at.tolist()
@@ -226,35 +228,26 @@ class Sharing:
 
 
 def _claims_of(
-    problem: Problem, choices: tuple[int, ...], runs: list[Run], crowded: dict[int, list[int]], deadline_at: float
+    facts: Facts, choices: tuple[int, ...], runs: list[Run], crowded: dict[int, list[int]], deadline_at: float
 ) -> Claims:
-    stages = problem.stages
-    count = len(stages)
-    waits, offer = np.zeros((count, count), dtype=np.bool_), np.full(count, NOBODY)
+    count, rows, waits = len(choices), list(crowded), facts.forest.waits
+    seconds = [run.high_s for run in runs]
     after_s = [0.0] * count
-    for stage in reversed(stages):
-        own_s = runs[stage.index].high_s + after_s[stage.index]
-        for parent, _ in stage.parents:
-            waits[stage.index, parent] = True
-            after_s[parent] = max(after_s[parent], own_s)
-    rows = list(crowded)
+    for reader, maker in np.argwhere(waits)[::-1].tolist():  # the last readers first
+        after_s[maker] = max(after_s[maker], seconds[reader] + after_s[reader])
+    offer = np.full(count, NOBODY)
     for place, row in enumerate(rows):
         offer[crowded[row]] = place
-    releases = [problem.releases(row) for row in rows]
-    most = max(map(len, releases), default=0)
-    held = [[*each, *[(0.0, 0)] * (most - len(each))] for each in releases]
     return Claims(
-        free_at=np.array([stage.options[choice].free_at for stage, choice in zip(stages, choices, strict=True)]),
-        seconds=np.array([run.high_s for run in runs]),
+        free_at=facts.free_at[range(count), choices],
+        seconds=np.array(seconds),
         after_s=np.array(after_s),
-        latest_at=np.array(
-            [deadline_at if stage.deadline_at is None else min(deadline_at, stage.deadline_at) for stage in stages]
-        ),
-        punctual=np.array([not stage.may_wait and not stage.parents for stage in stages]),
-        devices=np.array([stage.devices for stage in stages]),
+        latest_at=np.minimum(facts.latest_at, deadline_at),
+        punctual=facts.punctual,
+        devices=facts.devices,
         waits=waits,
         offer=offer,
-        capacity=np.array([problem.book.rows[row].offer.capacity for row in rows], dtype=np.int64),
-        held=np.array([[devices for _, devices in each] for each in held], dtype=np.int64).reshape(len(rows), most),
-        held_until_at=np.array([[at for at, _ in each] for each in held], dtype=np.float64).reshape(len(rows), most),
+        capacity=facts.capacity[rows],
+        held=facts.held[rows],
+        held_until_at=facts.held_until_at[rows],
     )
