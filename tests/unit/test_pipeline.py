@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import infra.core.placement.pipelines.decide as pipeline_module
@@ -13,6 +15,7 @@ from infra.core.errors import InputError
 from infra.core.inventory import DatasetVersion, Purchase, TrustZone
 from infra.core.placement.decision import ChangeKind, Outcome, ReasonCode
 from infra.core.placement.pipelines.decide import PipelineRequest, PipelineStage, StageInput, decide_pipeline
+from infra.core.placement.pipelines.objective import whole
 from infra.core.placement.pipelines.share import Share, remaining, share_of
 from infra.core.placement.snapshot import OfferLoad, Release
 from infra.core.pricing import Price, PriceWindow
@@ -308,3 +311,11 @@ def test_what_remains_reads_what_was_published() -> None:
 def test_no_wait_is_a_wish_of_each_stage() -> None:
     waits = replace(stage("a"), request=on_docs(fallbacks=(Fallback.WAIT,)))
     assert decide_pipeline(pipeline(waits, stage("b", "a", fallbacks=())), snapshot()).outcome is Outcome.RUN
+
+
+@pytest.mark.parametrize(
+    ("bound", "micro"), [(2.0, 2.0), (2.005, 2.0), (2.2, 3.0), (-2.2, -2.0), (1e9 + 0.5, 1e9), (math.inf, math.inf)]
+)
+def test_bounds_are_raised_to_whole_amounts_but_for_traces(bound: float, micro: float) -> None:
+    assert whole(bound) == micro
+    assert whole(np.array([bound, bound])).tolist() == [micro, micro]

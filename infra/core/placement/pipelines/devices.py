@@ -35,20 +35,3 @@ class Devices:
             if free >= devices:
                 return end_at
         raise AssertionError("an offer has as many devices as any of its stages wants")
-
-    def done_at(self, ready_at: float, work: float) -> float:
-        """When stages that are still to come can have done so many device-seconds at the earliest.
-
-        Args:
-            ready_at: Before which none of them starts. None starts before those that hold devices, either.
-        """
-        at = max([ready_at, *[start_at for start_at, _, _ in self.held]])
-        left = sorted([(end_at, count) for _, end_at, count in self.held if end_at > at])
-        free = self.capacity - sum([count for _, count in left])
-        for end_at, count in left:
-            done = max(0, free) * (end_at - at)
-            if done >= work:
-                break
-            work, at = work - done, end_at
-            free += count
-        return at + work / free if work > 0.0 else at

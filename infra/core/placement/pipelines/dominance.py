@@ -7,14 +7,16 @@ import math
 import numpy as np
 from numba import njit
 
-from infra.core.placement.pipelines.arrays import INNER, Flags, Floats, Whole
+from infra.core.placement.pipelines.arrays import INNER, Flags, Floats
 from infra.core.placement.pipelines.columns import Facts, Outlook, Path
-from infra.core.placement.pipelines.labels import Labels, unroll
+from infra.core.placement.pipelines.hashing import hash_of
+from infra.core.placement.pipelines.labels import Labels, ready_at_of, unroll
 from infra.core.placement.pipelines.problem import OUTSIDE
 
 COMPILED_WITH = {
     "infra.core.placement.pipelines.columns": "5822dc01e928",
-    "infra.core.placement.pipelines.labels": "79471fa73752",
+    "infra.core.placement.pipelines.hashing": "718b5f15ba0e",
+    "infra.core.placement.pipelines.labels": "ece0a99e8ac1",
 }
 """Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
 
@@ -30,7 +32,7 @@ def dominated(facts: Facts, outlook: Outlook, labels: Labels, label: int, path: 
     depth = labels.depth[label]
     stages = path.choice.size
     tied, other_tied = np.zeros(stages, dtype=np.bool_), np.zeros(stages, dtype=np.bool_)
-    shared, other_shared = np.empty((4, stages), dtype=np.int64), np.empty((4, stages), dtype=np.int64)
+    shared, other_shared = np.empty((4, stages)), np.empty((4, stages))
     times, other_times = np.empty((2, stages)), np.empty((2, stages))
     trace = _shared_of(facts, outlook, depth, path, tied, shared)
     _times_of(facts, depth, path, tied, times)
@@ -70,7 +72,7 @@ def _missed_micro(outlook: Outlook, depth: int, earlier_s: float) -> int:
 
 
 @njit(**INNER)
-def _shared_of(facts: Facts, outlook: Outlook, depth: int, path: Path, tied: Flags, shared: Whole) -> int:
+def _shared_of(facts: Facts, outlook: Outlook, depth: int, path: Path, tied: Flags, shared: Floats) -> int:
     """What labels have in common that compare: the places of what is still to be read, and all that decides on tied stages.
 
     Returns:
@@ -78,26 +80,18 @@ def _shared_of(facts: Facts, outlook: Outlook, depth: int, path: Path, tied: Fla
     """
     _tie(facts, outlook, depth, path, tied)
     shared[:] = OUTSIDE
-    starts = path.start_at.view(np.int64)
     for index in range(depth):
         if facts.groups[depth, index] != OUTSIDE:
             shared[0, index] = path.place[index]
         if not tied[index]:
             continue
         shared[1, index] = path.choice[index]
-        ready_at = np.zeros(1)
         for parent in range(index):
             if facts.forest.waits[index, parent]:
                 shared[0, parent] = path.place[parent]
-                ready_at[0] = max(ready_at[0], path.finish_at[parent])
         if facts.windowed[index, path.choice[index]]:
-            shared[2, index], shared[3, index] = starts[index], ready_at.view(np.int64)[0]
-    trace = np.int64(depth)
-    for row in range(shared.shape[0]):
-        for index in range(depth):
-            trace = (trace ^ shared[row, index]) * np.int64(0x100000001B3)
-            trace ^= trace >> 31
-    return trace & np.int64(0x7FFFFFFFFFFFFFFF)
+            shared[2, index], shared[3, index] = path.start_at[index], ready_at_of(facts, depth, index, path)
+    return hash_of(shared.ravel().view(np.int64), depth)
 
 
 @njit(**INNER)

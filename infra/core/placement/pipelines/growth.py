@@ -34,6 +34,7 @@ from infra.core.placement.pipelines.labels import (
     Labels,
     pop,
     push,
+    ready_at_of,
     unroll,
 )
 from infra.core.placement.pipelines.least import (
@@ -43,7 +44,6 @@ from infra.core.placement.pipelines.least import (
     least_money,
     look,
     no_view,
-    ready_at_of,
 )
 from infra.core.placement.pipelines.objective import is_worse, whole
 from infra.core.placement.pipelines.problem import OUTSIDE
@@ -51,11 +51,11 @@ from infra.core.placement.pipelines.runs import Runs, enter, find_run
 
 COMPILED_WITH = {
     "infra.core.placement.pipelines.columns": "5822dc01e928",
-    "infra.core.placement.pipelines.dominance": "1e2d6407f599",
-    "infra.core.placement.pipelines.labels": "79471fa73752",
-    "infra.core.placement.pipelines.least": "d6f0244162ae",
-    "infra.core.placement.pipelines.objective": "f49c24a61f9a",
-    "infra.core.placement.pipelines.runs": "e164d886dae5",
+    "infra.core.placement.pipelines.dominance": "6d270714afb3",
+    "infra.core.placement.pipelines.labels": "ece0a99e8ac1",
+    "infra.core.placement.pipelines.least": "169dd3d29ce7",
+    "infra.core.placement.pipelines.objective": "e3f0afc6f86a",
+    "infra.core.placement.pipelines.runs": "4f3ade02bd0e",
 }
 """Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
 

@@ -31,8 +31,7 @@ class Labelling:
         self._problem, self._bounds, self._outlook, self._most = problem, bounds, outlook, most
         self._labels = first_label(problem.now_at, _LABELS_AT_FIRST)
         stages, choices = bounds.options.shape[:2]
-        ways = max(sum([1 + len(option.edges) for option in stage.options]) for stage in problem.stages)
-        self._talk, self._other_path = no_talk(stages, choices, ways), no_path(stages)
+        self._talk, self._other_path = no_talk(stages, choices, problem.most_starts), no_path(stages)
         self.gave_up = False
         if ceiling is not None:
             self.lower(ceiling)
@@ -72,7 +71,7 @@ class Labelling:
 
     def reached(self) -> float:
         """What every plan comes to at least that was not found when the search gave up, by the first figure of its key."""
-        return float(self._labels.first[self._talk.counts[LABEL]])
+        return self.least(int(self._talk.counts[LABEL]))[0]
 
     def schedule(self, label: int) -> Schedule:
         """The plan of a label that was just told."""

@@ -110,6 +110,16 @@ def unroll(facts: Facts, labels: Labels, label: int, path: Path) -> None:
 
 
 @njit(**INNER)
+def ready_at_of(facts: Facts, depth: int, index: int, path: Path) -> float:
+    """When those inputs of a stage are there whose stages have their place."""
+    ready_at = facts.now_at
+    for source in range(min(depth, index)):
+        if facts.forest.waits[index, source]:
+            ready_at = max(ready_at, path.finish_at[source])
+    return ready_at
+
+
+@njit(**INNER)
 def _is_before(labels: Labels, one: int, other: int) -> bool:
     """Whether a label is taken up before another one: by what it can come to, the deeper, then by its options and its starts."""
     if labels.first[one] != labels.first[other]:

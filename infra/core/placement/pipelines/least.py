@@ -12,14 +12,14 @@ from numba import njit
 
 from infra.core.placement.pipelines.arrays import INNER, Floats
 from infra.core.placement.pipelines.columns import Facts, Outlook, Path, Talk
-from infra.core.placement.pipelines.labels import Labels
+from infra.core.placement.pipelines.labels import Labels, ready_at_of
 from infra.core.placement.pipelines.objective import whole
 from infra.core.placement.pipelines.problem import OUTSIDE
 
 COMPILED_WITH = {
     "infra.core.placement.pipelines.columns": "5822dc01e928",
-    "infra.core.placement.pipelines.labels": "79471fa73752",
-    "infra.core.placement.pipelines.objective": "f49c24a61f9a",
+    "infra.core.placement.pipelines.labels": "ece0a99e8ac1",
+    "infra.core.placement.pipelines.objective": "e3f0afc6f86a",
 }
 """Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
 
@@ -42,16 +42,6 @@ class View(NamedTuple):
     own: Floats
     seconds: Floats
     micro: Floats
-
-
-@njit(**INNER)
-def ready_at_of(facts: Facts, depth: int, index: int, path: Path) -> float:
-    """When those inputs of a stage are there whose stages have their place."""
-    ready_at = facts.now_at
-    for source in range(min(depth, index)):
-        if facts.forest.waits[index, source]:
-            ready_at = max(ready_at, path.finish_at[source])
-    return ready_at
 
 
 @njit(**INNER)

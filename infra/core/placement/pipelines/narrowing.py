@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from infra.core.placement.pipelines.arrays import Flags
 from infra.core.placement.pipelines.bounds import Bounds
-from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective
+from infra.core.placement.pipelines.objective import TRACE_S, Key, Objective, whole
 from infra.core.placement.pipelines.schedule import Limits
 from infra.core.placement.pipelines.tables import Table
 
@@ -51,8 +49,3 @@ def narrowed(
         before = count
         bounds = bounds.among(left, ready_at, deadline_at)
     return left.any(axis=2), bounds
-
-
-def whole(bound: np.ndarray) -> np.ndarray:
-    """The least whole micro-dollars at or above bounds that floating-point sums may have raised by a trace."""
-    return np.ceil(bound * (1.0 - 1e-9) - 0.01)

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, vectorize
 
 from infra.core.placement.pipelines.schedule import Schedule
 
@@ -62,7 +62,7 @@ def is_worse(timed: bool, first: float, second: float, other_first: float, other
     return first > other_first or (first == other_first and second > other_second + TRACE_S)
 
 
-@njit("float64(float64)", cache=True)
+@vectorize(["float64(float64)"], cache=True)
 def whole(bound: float) -> float:
-    """The least whole micro-dollars at or above a bound that floating-point sums may have raised by a trace."""
-    return np.ceil(bound - 0.01 - 1e-9 * abs(bound))
+    """The least whole micro-dollars at or above a bound, or each of many, that floating-point sums may have raised by a trace."""
+    return np.ceil(min(bound * (1.0 - 1e-9), bound * (1.0 + 1e-9)) - 0.01)

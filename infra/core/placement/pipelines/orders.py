@@ -12,6 +12,12 @@ import numpy as np
 from numba import njit
 
 from infra.core.placement.pipelines.arrays import Flags, Floats, Whole
+from infra.core.placement.pipelines.hashing import hash_of
+
+COMPILED_WITH = {
+    "infra.core.placement.pipelines.hashing": "718b5f15ba0e",
+}
+"""Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
 
 _MOST_SEEN = 2048
 """States that are remembered, so that what is reached in several orders is looked at once. More cost only time."""
@@ -154,11 +160,7 @@ def _is_new(placed: Placed, seen: Floats, slots: Whole, count: int) -> bool:
     stages = placed.yes.size
     for stage in range(stages):
         seen[count, stage] = placed.start_at[stage] if placed.yes[stage] else -np.inf
-    bits = seen[count].view(np.int64)
-    slot = np.int64(0)
-    for stage in range(stages):
-        slot = (slot ^ (bits[stage] >> 7)) * np.int64(0x100000001B3)
-    slot = (slot ^ (slot >> 29)) % slots.size
+    slot = hash_of(seen[count].view(np.int64), 0) % slots.size
     while slots[slot] != NOBODY:
         if (seen[slots[slot]] == seen[count]).all():
             return False

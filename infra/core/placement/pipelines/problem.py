@@ -83,6 +83,7 @@ class Problem:
         snapshot: As it is at the high estimates of when devices come back; ``expected`` is what was given.
         book: All offers; ``free`` are the devices of each that no run has that is there already.
         children: Stages that wait for a stage, by index.
+        most_starts: How many starts a stage has at the most, at all of its options together.
 
     Raises:
         InputError: What :class:`World` raises for a stage, ``DEADLINE_PAST`` and ``UNKNOWN_SITE``.
@@ -115,6 +116,7 @@ class Problem:
         for stage in ordered:
             parents = tuple(sorted((position[item.stage], item.bytes) for item in stage.inputs))
             self.stages.append(self._stage(stage, parents))
+        self.most_starts = max(sum([1 + len(option.edges) for option in stage.options]) for stage in self.stages)
         self.balance = self.stages[0].world.balance
         self.children = [[v.index for v in self.stages if any(p == u.index for p, _ in v.parents)] for u in self.stages]
         self._parallel = _parallel(self.stages)

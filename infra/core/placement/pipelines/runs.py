@@ -14,10 +14,12 @@ from numba import njit
 
 from infra.core.placement.pipelines.arrays import INNER, Floats, Whole
 from infra.core.placement.pipelines.columns import Facts, Path
+from infra.core.placement.pipelines.hashing import hash_of
 from infra.core.placement.pipelines.problem import OUTSIDE, Run
 
 COMPILED_WITH = {
     "infra.core.placement.pipelines.columns": "5822dc01e928",
+    "infra.core.placement.pipelines.hashing": "718b5f15ba0e",
 }
 """Digests of the compiled modules that this one calls: a change of theirs must change this file, and with it its cache."""
 
@@ -85,11 +87,7 @@ def _room_for(most: int, stages: int) -> Runs:
 @njit(**INNER)
 def _slot_of(runs: Runs, key: Whole) -> int:
     """The slot where a run is, or the empty one where it belongs."""
-    trace = np.int64(0)
-    for each in key:
-        trace = (trace ^ each) * np.int64(0x100000001B3)
-        trace ^= trace >> 31
-    slot = (trace & np.int64(0x7FFFFFFFFFFFFFFF)) % runs.slots.size
+    slot = hash_of(key, 0) % runs.slots.size
     while runs.slots[slot] != OUTSIDE and not (runs.keys[runs.slots[slot]] == key).all():
         slot = (slot + 1) % runs.slots.size
     return slot

@@ -11,7 +11,7 @@ offers is left, but always the same one. Two cases need care:
   there are, or has such a price, its offers are kept and all orders of its stages are tried (``sharing``); the best goes
   back among the labels. Until then, labels compare only when the stages in question are the same and have the same offers.
 
-Most pipelines need a few dozen labels. When one needs more, the options that cannot be in the best plan are left out
+Most pipelines need a few dozen labels. When a hundred are not enough, the options that cannot be in the best plan are left out
 (``narrowing``), and what is left is searched again with the bounds and the dominance that this makes possible.
 
 What is done for each label is compiled: its bounds (``least``), the next labels (``growth``), their order (``labels``), and
